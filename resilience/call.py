@@ -1,0 +1,147 @@
+"""One logical outbound call on its way through the pipeline, and the caller's deadline."""
+
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from math import inf
+from typing import Generic, Protocol, TypeVar
+
+from .classify import OK, Verdict
+from .clock import Clock, SystemClock
+
+__all__ = ["Call", "Resend", "Wire", "current_deadline", "deadline"]
+
+R = TypeVar("R")
+
+_deadline: ContextVar[float | None] = ContextVar("handrail_deadline", default=None)
+
+
+class Expirable(Protocol):
+    """The part of `asyncio.Timeout` that we rely on."""
+
+    def expired(self) -> bool:
+        """Whether the time is up, also while the cancellation is still on its way."""
+        ...
+
+
+class Resend(Enum):
+    """Whether the same request may be sent again after it may have reached the peer."""
+
+    SAFE = "safe"
+    """GET, HEAD, OPTIONS, PUT, DELETE, TRACE (RFC 9110, 9.2.2)."""
+    KEYED = "keyed"
+    """POST or PATCH with an Idempotency-Key."""
+    UNSAFE = "unsafe"
+    """Any other method: only where the request provably never left."""
+    ONE_SHOT = "one_shot"
+    """The body can be read only once: never."""
+
+
+class Wire(Protocol[R]):
+    """What a client library gives the pipeline: how to send, judge and throw away.
+
+    One object for each request; it may keep the request as its own state.
+    """
+
+    def send(self, call: "Call[R]") -> Awaitable[R]:
+        """Send once, on an event loop."""
+        ...
+
+    def send_sync(self, call: "Call[R]") -> R:
+        """Send once, on a thread. `call.attempt_ends` is when it must be over."""
+        ...
+
+    def judge(self, result: R) -> Verdict:
+        """The verdict on a result."""
+        ...
+
+    def judge_error(self, error: BaseException) -> Verdict:
+        """The verdict on what `send` raised."""
+        ...
+
+    def retry_after(self, result: R) -> str | None:
+        """The raw `Retry-After` of a result; asked only after a failure."""
+        ...
+
+    def discard(self, result: R) -> Awaitable[None]:
+        """Release a result that will not reach the caller."""
+        ...
+
+    def discard_sync(self, result: R) -> None:
+        """The same on a thread."""
+        ...
+
+
+class Call(Generic[R]):
+    """One logical call: one or several attempts at sending the same request.
+
+    `target` is the origin as text, `operation` the HTTP method. `attempt_timeout` and
+    `total_timeout` are seconds and replace the settings for this call: infinity where the
+    code asked for no bound, None where it said nothing. Times are monotonic seconds of the
+    pipeline's clock.
+    """
+
+    __slots__ = (
+        "attempt",
+        "attempt_ends",
+        "attempt_timeout",
+        "ends",
+        "operation",
+        "resend",
+        "started",
+        "target",
+        "timer",
+        "total_timeout",
+        "verdict",
+        "wire",
+    )
+
+    def __init__(
+        self,
+        wire: Wire[R],
+        *,
+        target: str,
+        operation: str,
+        resend: Resend,
+        attempt_timeout: float | None = None,
+        total_timeout: float | None = None,
+    ) -> None:
+        self.wire = wire
+        self.target = target
+        self.operation = operation
+        self.resend = resend
+        self.attempt_timeout = attempt_timeout
+        self.total_timeout = total_timeout
+        self.attempt = 1
+        self.verdict = OK
+        """What the last attempt came to; every policy outside it may read it."""
+        self.started = 0.0
+        self.ends = inf
+        """When the whole call must be over: the total timeout or the caller's deadline."""
+        self.attempt_ends = inf
+        """When the attempt under way must be over; set by AttemptTimeout."""
+        self.timer: Expirable | None = None
+        """The running attempt's timer: tells a timeout of ours from a cancellation."""
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the attempt under way is being ended by its timer."""
+        return self.timer is not None and self.timer.expired()
+
+
+def current_deadline() -> float | None:
+    """When the work at hand must be over, in monotonic seconds, or None."""
+    return _deadline.get()
+
+
+@contextmanager
+def deadline(seconds: float, clock: Clock | None = None) -> Iterator[float]:
+    """Bound every outbound call of the block. A deadline already set is never moved later."""
+    ends = (clock or SystemClock()).now() + seconds
+    outer = _deadline.get()
+    token = _deadline.set(ends if outer is None else min(outer, ends))
+    try:
+        yield min(ends, outer if outer is not None else ends)
+    finally:
+        _deadline.reset(token)

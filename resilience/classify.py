@@ -1,0 +1,62 @@
+"""What an outcome means: the breaker's view, the retry's view, and safe-to-send-again. One table.
+
+Retried (where it is safe, see `may_resend`): connection errors, attempt timeouts, 408, 429,
+502, 503, 504; 500 for methods that are safe by definition. Counted by the breaker: 408, 429,
+every 5xx, network errors and timeouts; never a cancellation, a mistake of ours (bad URL, bad
+certificate) or an exception that the client library does not know.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["CANCELLED", "CONNECT", "FOREIGN", "MISUSE", "NETWORK", "OK", "POOL", "TIMEOUT", "Count", "Verdict", "of_status"]
+
+
+class Count(Enum):
+    """How the breaker takes an outcome."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one attempt came to.
+
+    `transient`: another attempt may do better. `never_left`: the peer provably saw nothing.
+    `safe_only`: transient only where the method is safe to repeat by definition (status 500).
+    """
+
+    cause: str
+    count: Count
+    transient: bool = False
+    never_left: bool = False
+    safe_only: bool = False
+
+
+OK = Verdict("ok", Count.SUCCESS)
+CONNECT = Verdict("connect", Count.FAILURE, transient=True, never_left=True)
+"""Refused, unreachable, name not found, or not connected in time."""
+POOL = Verdict("pool", Count.NEUTRAL, transient=True, never_left=True)
+"""No free connection in our own pool: says nothing about the peer."""
+TIMEOUT = Verdict("timeout", Count.FAILURE, transient=True)
+NETWORK = Verdict("network", Count.FAILURE, transient=True)
+"""Broken off after the request may have been read."""
+MISUSE = Verdict("misuse", Count.NEUTRAL)
+"""Bad URL, bad certificate, bad protocol on our side: another attempt fails the same way."""
+FOREIGN = Verdict("foreign", Count.NEUTRAL)
+"""An exception that is not the client library's own."""
+CANCELLED = Verdict("cancelled", Count.NEUTRAL)
+
+_BY_STATUS: dict[int, Verdict] = {
+    **{status: Verdict(str(status), Count.FAILURE, transient=True) for status in (408, 429, 502, 503, 504)},
+    **{status: Verdict(str(status), Count.FAILURE) for status in range(505, 600)},
+    500: Verdict("500", Count.FAILURE, transient=True, safe_only=True),
+    501: Verdict("501", Count.FAILURE),
+}
+
+
+def of_status(status: int) -> Verdict:
+    """The verdict on an HTTP status; everything not in the table is a success to us."""
+    return _BY_STATUS.get(status, OK)

@@ -1,0 +1,130 @@
+"""What the policies report: frozen facts, handed to listeners. Nothing here knows of tracing.
+
+A listener runs on the request's path, in its context. It must be quick; what it raises is
+logged once and never reaches the request. A call that goes well at once reports nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = [
+    "AttemptFailed",
+    "CallRejected",
+    "CallTimedOut",
+    "CircuitChanged",
+    "Event",
+    "Listener",
+    "Listeners",
+    "NotRetried",
+    "RetriesExhausted",
+    "RetryScheduled",
+]
+
+_log = logging.getLogger("handrail")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact about one origin. `target` is the origin, `operation` the HTTP method."""
+
+    target: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled(Event):
+    """Attempt number `attempt` failed by `cause`; the next begins after `delay` seconds."""
+
+    attempt: int
+    delay: float
+    cause: str
+    retry_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotRetried(Event):
+    """Attempt number `attempt` failed by `cause`, and `reason` forbids another."""
+
+    attempt: int
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetriesExhausted(Event):
+    """All `attempts` failed, the last by `cause`, in `elapsed` seconds together."""
+
+    attempts: int
+    elapsed: float
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitChanged(Event):
+    """The breaker went from `before` to `after` (closed, open, half_open).
+
+    `failure_rate` (0..1) and `calls` describe the window that led to it; `open_for` is seconds.
+    """
+
+    before: str
+    after: str
+    failure_rate: float
+    calls: int
+    open_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected(Event):
+    """`policy` refused the call; nothing was sent. `started_ns` is wall time in nanoseconds."""
+
+    policy: str
+    error: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimedOut(Event):
+    """`policy` (attempt_timeout or total_timeout) ended attempt number `attempt`. Seconds."""
+
+    policy: str
+    attempt: int
+    limit: float
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Event):
+    """Attempt number `attempt` broke off by `cause` after its headers had come (body lost or hanging)."""
+
+    attempt: int
+    cause: str
+
+
+Listener = Callable[[Event], None]
+
+
+class Listeners:
+    """Hands each event to every listener; one that raises is named in the log once."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+        self._blamed: set[int] = set()
+
+    def add(self, listener: Listener) -> None:
+        """Append a listener; one that is already there is not added again."""
+        if listener not in self._listeners:
+            self._listeners = (*self._listeners, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Take a listener away; unknown ones are ignored."""
+        self._listeners = tuple(known for known in self._listeners if known != listener)
+
+    def __call__(self, event: Event) -> None:
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                if id(listener) not in self._blamed:
+                    self._blamed.add(id(listener))
+                    _log.exception("listener %r failed on %r; said once", listener, event)

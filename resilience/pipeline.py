@@ -1,0 +1,63 @@
+"""Policies around a call, outermost first."""
+
+from typing import Any, TypeVar
+
+from .call import Call
+from .policy import Next, NextSync, Policy
+
+__all__ = ["Pipeline"]
+
+R = TypeVar("R")
+
+
+async def _wire(call: Call[R]) -> R:
+    try:
+        result = await call.wire.send(call)
+    except BaseException as error:
+        call.verdict = call.wire.judge_error(error)
+        raise
+    call.verdict = call.wire.judge(result)
+    return result
+
+
+def _wire_sync(call: Call[R]) -> R:
+    try:
+        result = call.wire.send_sync(call)
+    except BaseException as error:
+        call.verdict = call.wire.judge_error(error)
+        raise
+    call.verdict = call.wire.judge(result)
+    return result
+
+
+class Pipeline:
+    """An immutable nesting of policies; the first named is the outermost.
+
+    `Pipeline(TotalTimeout(...), Retry(...), CircuitBreaker(...), AttemptTimeout(...))` runs as
+    TotalTimeout(Retry(CircuitBreaker(AttemptTimeout(call)))), and `repr` says so.
+    """
+
+    __slots__ = ("_run", "_run_sync", "policies")
+
+    def __init__(self, *policies: Policy) -> None:
+        self.policies = policies
+        run: Next[Any] = _wire
+        run_sync: NextSync[Any] = _wire_sync
+        for policy in reversed(policies):
+            run = policy.wrap(run)
+            run_sync = policy.wrap_sync(run_sync)
+        self._run = run
+        self._run_sync = run_sync
+
+    async def run(self, call: Call[R]) -> R:
+        """Drive the call on the running loop. Raises what the wire raised, or a HandrailError."""
+        result: R = await self._run(call)
+        return result
+
+    def run_sync(self, call: Call[R]) -> R:
+        """The same on the current thread."""
+        result: R = self._run_sync(call)
+        return result
+
+    def __repr__(self) -> str:
+        return " > ".join([*(repr(policy) for policy in self.policies), "call"])
