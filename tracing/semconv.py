@@ -1,0 +1,64 @@
+"""Every name that handrail writes into a trace, once.
+
+Standard names follow the OpenTelemetry semantic conventions 1.44 (stable HTTP). There is no convention
+for retries, breakers and deadlines yet; ours carry the prefix `handrail.` and use the words of
+open-telemetry/semantic-conventions#2355 where it has some.
+"""
+
+from typing import Final
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+SCOPE: Final = "handrail"
+
+# Stable HTTP conventions (http-spans).
+HTTP_METHOD: Final = "http.request.method"
+HTTP_METHOD_ORIGINAL: Final = "http.request.method_original"
+HTTP_RESEND_COUNT: Final = "http.request.resend_count"
+HTTP_STATUS: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
+URL_PATH: Final = "url.path"
+URL_QUERY: Final = "url.query"
+URL_SCHEME: Final = "url.scheme"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+CLIENT_ADDRESS: Final = "client.address"
+PEER_ADDRESS: Final = "network.peer.address"
+PEER_PORT: Final = "network.peer.port"
+PROTOCOL_NAME: Final = "network.protocol.name"
+PROTOCOL_VERSION: Final = "network.protocol.version"
+USER_AGENT: Final = "user_agent.original"
+ERROR_TYPE: Final = "error.type"
+
+KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+OTHER_METHOD: Final = "_OTHER"
+"""What http.request.method says for a method outside KNOWN_METHODS; the span is then named HTTP."""
+
+# Decisions, as events on the span that is current.
+EVENT_RETRY_SCHEDULED: Final = "handrail.retry.scheduled"
+EVENT_RETRY_REFUSED: Final = "handrail.retry.refused"
+EVENT_RETRY_EXHAUSTED: Final = "handrail.retry.exhausted"
+EVENT_CIRCUIT_CHANGED: Final = "handrail.circuit_breaker.changed"
+EVENT_CALL_REJECTED: Final = "handrail.call.rejected"
+EVENT_TIMEOUT: Final = "handrail.timeout"
+EVENT_ATTEMPT_FAILED: Final = "handrail.attempt.failed"
+EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
+
+# Attributes of those events, and of the short INTERNAL span of a call that was never sent.
+SPAN_CALL_REJECTED: Final = "handrail.call.rejected"
+TARGET: Final = "handrail.target"  # origin, e.g. http://payment:8003
+OPERATION: Final = "handrail.operation"  # e.g. POST
+POLICY: Final = "handrail.policy"  # e.g. circuit_breaker
+RETRY_ATTEMPT: Final = "handrail.retry.attempt"  # 1 is the first attempt
+RETRY_DELAY: Final = "handrail.retry.delay"  # seconds
+RETRY_CAUSE: Final = "handrail.retry.cause"  # what the failed attempt met
+RETRY_REASON: Final = "handrail.retry.reason"  # why there was no further attempt
+RETRY_AFTER: Final = "handrail.retry_after"  # seconds
+CIRCUIT_FROM: Final = "handrail.circuit_breaker.from"
+CIRCUIT_TO: Final = "handrail.circuit_breaker.to"
+CIRCUIT_FAILURE_RATE: Final = "handrail.circuit_breaker.failure_rate"  # 0 to 1
+CIRCUIT_CALLS: Final = "handrail.circuit_breaker.calls"
+CIRCUIT_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
+TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
+TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds

@@ -1,0 +1,148 @@
+"""What the standard OTEL_* variables ask for, checked and frozen.
+
+Every rule is from the OpenTelemetry specification ("SDK environment variables", "OTLP exporter"); an empty
+value means unset. One default is ours: where no exporter and no OTLP endpoint is set, spans go to the local store.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from . import _environ as check
+
+__all__ = ["LOCAL", "Problem", "Protocol", "TracingSettings", "from_environ"]
+
+Problem = tuple[str, object, str]
+"""(variable, value, what is allowed)"""
+
+Protocol = Literal["http/protobuf", "grpc"]
+
+LOCAL = "local"
+_EXPORTERS: dict[str, tuple[str, Protocol | None]] = {
+    "otlp": ("otlp", None),
+    "otlp_proto_http": ("otlp", "http/protobuf"),  # the SDK's own names for one protocol each
+    "otlp_proto_grpc": ("otlp", "grpc"),
+    "console": ("console", None),
+    "none": ("none", None),
+    LOCAL: (LOCAL, None),
+}
+_DEFAULT_ENDPOINT: dict[Protocol, str] = {
+    "http/protobuf": "http://localhost:4318/v1/traces",
+    "grpc": "http://localhost:4317",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracingSettings:
+    """Where spans go.
+
+    `exporters` holds "otlp", "console", "local"; it is empty for "none". `endpoint` is the whole URL that the
+    OTLP exporter posts to, path included, and None where "otlp" is not in `exporters`. `flush_timeout` is in
+    seconds, `store_max_bytes` in bytes over all files of the store.
+    """
+
+    service_name: str
+    exporters: tuple[str, ...] = (LOCAL,)
+    protocol: Protocol = "http/protobuf"
+    endpoint: str | None = None
+    store: Path
+    store_max_bytes: int = 64 * 1024 * 1024
+    flush_timeout: float = 2.0
+    disabled: bool = False
+
+
+def from_environ(
+    environ: Mapping[str, str],
+    *,
+    service_name: str,
+    store: Path,
+    store_max_bytes: int = 64 * 1024 * 1024,
+    flush_timeout: float = 2.0,
+) -> tuple[TracingSettings, list[Problem]]:
+    """Read the OTEL_* variables.
+
+    `service_name` counts only where neither OTEL_SERVICE_NAME nor OTEL_RESOURCE_ATTRIBUTES names the service.
+    The settings are usable in any case: a variable with a problem counts as unset.
+    """
+    env = check.Environ(environ)
+    exporters, named = _exporters(env)
+    protocol = _protocol(env, named, needed="otlp" in exporters)
+    endpoint = _endpoint(env, protocol) if "otlp" in exporters else None
+    check.sampler(env)
+    check.propagators(env)
+    check.batch_limits(env)
+    check.otlp_transport(env)
+    settings = TracingSettings(
+        service_name=_service_name(env, service_name),
+        exporters=exporters,
+        protocol=protocol,
+        endpoint=endpoint,
+        store=store,
+        store_max_bytes=store_max_bytes,
+        flush_timeout=flush_timeout,
+        disabled=env.boolean("OTEL_SDK_DISABLED"),
+    )
+    return settings, env.problems
+
+
+def _exporters(env: check.Environ) -> tuple[tuple[str, ...], Protocol | None]:
+    value = env.get("OTEL_TRACES_EXPORTER")
+    if value is None:
+        endpoint = env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        return (("otlp",) if endpoint else (LOCAL,)), None
+    found: list[str] = []
+    protocol: Protocol | None = None
+    for word in (word.strip().lower() for word in value.split(",") if word.strip()):
+        if word not in _EXPORTERS:
+            env.problem("OTEL_TRACES_EXPORTER", "a list of: otlp, console, local, or none alone")
+            return (LOCAL,), None
+        name, named = _EXPORTERS[word]
+        protocol = named or protocol
+        if name not in found:
+            found.append(name)
+    if "none" in found:
+        if len(found) > 1:
+            env.problem("OTEL_TRACES_EXPORTER", "none alone, not together with an exporter")
+        return (), None
+    return tuple(found), protocol
+
+
+def _protocol(env: check.Environ, named: Protocol | None, *, needed: bool) -> Protocol:
+    protocol: Protocol = named or "http/protobuf"
+    variable = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+    if env.get(variable) is None:
+        variable = "OTEL_EXPORTER_OTLP_PROTOCOL"
+    value = env.get(variable)
+    if value is not None and named is None:
+        if value == "grpc":
+            protocol = "grpc"
+        elif value != "http/protobuf":
+            env.problem(variable, "http/protobuf or grpc")
+    if protocol == "grpc" and needed and not check.importable("opentelemetry.exporter.otlp.proto.grpc"):
+        source = variable if named is None else "OTEL_TRACES_EXPORTER"
+        env.problem(source, "grpc only where it is installed: pip install 'handrail[grpc]'")
+        return "http/protobuf"
+    return protocol
+
+
+def _endpoint(env: check.Environ, protocol: Protocol) -> str:
+    value = env.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", bare_host=protocol == "grpc")
+    if value is not None:
+        return value
+    value = env.url("OTEL_EXPORTER_OTLP_ENDPOINT", bare_host=protocol == "grpc")
+    if value is None:
+        return _DEFAULT_ENDPOINT[protocol]
+    return value if protocol == "grpc" else value.rstrip("/") + "/v1/traces"
+
+
+def _service_name(env: check.Environ, fallback: str) -> str:
+    name = env.get("OTEL_SERVICE_NAME")
+    if name is not None:
+        return name
+    for member in (env.get("OTEL_RESOURCE_ATTRIBUTES") or "").split(","):
+        key, _, value = member.partition("=")
+        if key.strip() == "service.name" and value.strip():
+            return unquote(value.strip())
+    return fallback
