@@ -1,0 +1,194 @@
+"""Lays argument, environment, file and default over each other, and notes where each value came from."""
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from ._settings_file import SettingsFile, read
+from ._settings_values import Kind, Problem, Value, from_object, from_text
+from .resilience.settings import ResilienceSettings
+from .settings import Overrides, Resolution, Settings
+from .tracing.settings import TracingSettings, from_environ
+
+__all__ = ["KINDS", "PREFIX", "Resolver"]
+
+PREFIX = "HANDRAIL_"
+DEFAULT = "default"
+RESERVED = frozenset({"HANDRAIL_JAEGER"})
+"""Names of ours that are not settings: where the tests find Jaeger."""
+
+_KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""Every pod gets such variables for each service of its namespace, and one may be called handrail."""
+
+_RESILIENCE: Mapping[str, Kind] = {
+    spec.name: Kind.COUNT if isinstance(spec.default, int) else Kind.SECONDS for spec in fields(ResilienceSettings)
+} | {"breaker_failure_rate": Kind.RATE}
+
+KINDS: Mapping[str, Kind] = {
+    "enabled": Kind.BOOL,
+    "problem_details": Kind.BOOL,
+    "service_name": Kind.TEXT,
+    "traces_dir": Kind.PATH,
+    "traces_max_bytes": Kind.COUNT,
+    "flush_timeout": Kind.SECONDS,
+    **_RESILIENCE,
+}
+"""Every setting by its flat name."""
+
+_STORE_BYTES = 64 * 1024 * 1024
+_MIN_STORE = 64 * 1024
+_FLUSH_TIMEOUT = 2.0
+_MAX_FLUSH = 60.0
+
+
+class Resolver:
+    """One pass over all sources; used once."""
+
+    def __init__(self, arguments: Overrides, environ: Mapping[str, str], cwd: Path | None) -> None:
+        self._arguments: Mapping[str, object] = dict(arguments)
+        self._environ = environ
+        self._cwd = _working_folder() if cwd is None else cwd
+        self._file = SettingsFile() if self._cwd is None else read(self._cwd)
+        self._problems: list[Problem] = []
+        self._broken: set[str] = set()
+        self._values: dict[str, Value] = {}
+        self._origins: dict[str, str] = dict.fromkeys(KINDS, DEFAULT)
+
+    def resolve(self) -> Resolution:
+        """Read the sources from the weakest to the strongest, then check what they come to."""
+        self._problems.extend(self._file.problems)
+        self._take_file()
+        self._take_environment()
+        self._take_arguments()
+        resilience = self._resilience()
+        tracing = self._tracing()
+        settings = Settings(
+            enabled=bool(self._values.get("enabled", True)),
+            problem_details=bool(self._values.get("problem_details", True)),
+            resilience=resilience,
+            tracing=tracing,
+            origins=self._origins,
+        )
+        return Resolution(settings=settings, problems=tuple(self._problems), file=self._file)
+
+    def _take_file(self) -> None:
+        label = self._file.name or ""
+        for name, value in self._file.values.items():
+            if name in KINDS:
+                self._take(name, name, value, label)
+            else:
+                self._unknown(name, value, label, KINDS)
+
+    def _take_environment(self) -> None:
+        known = {PREFIX + name.upper(): name for name in KINDS}
+        for variable in sorted(key for key in self._environ if key.startswith(PREFIX)):
+            text = self._environ[variable].strip()
+            if not text or variable in RESERVED:
+                continue
+            if variable in known:
+                self._take(known[variable], variable, text, f"environment {variable}")
+            elif not _KUBERNETES.fullmatch(variable):
+                self._unknown(variable, text, "environment", known)
+
+    def _take_arguments(self) -> None:
+        for name, value in self._arguments.items():
+            if name in KINDS:
+                self._take(name, name, value, "argument")
+            else:
+                self._unknown(name, value, "argument", KINDS)
+
+    def _take(self, name: str, shown: str, value: object, origin: str) -> None:
+        kind = KINDS[name]
+        in_environment = origin.startswith("environment")
+        try:
+            taken = from_text(kind, str(value)) if in_environment else from_object(kind, value)
+        except ValueError as error:
+            self._broken.add(name)
+            self._problems.append(Problem(shown, value, str(error), "environment" if in_environment else origin))
+        else:
+            self._values[name] = taken
+            self._origins[name] = origin
+
+    def _unknown(self, name: str, value: object, origin: str, known: Mapping[str, object]) -> None:
+        from difflib import get_close_matches  # only where something is wrong
+
+        folded = {key.lower(): key for key in known}
+        near = get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
+        hint = f"did you mean {folded[near[0]]}?" if near else f"known are {', '.join(sorted(known))}"
+        self._problems.append(Problem(name, value, f"no such setting; {hint}", origin))
+
+    def _resilience(self) -> ResilienceSettings:
+        chosen: dict[str, Any] = {name: self._values[name] for name in _RESILIENCE if name in self._values}
+        settings = ResilienceSettings(**chosen)
+        for name, value, allowed in settings.problems():
+            others = [other for other in _RESILIENCE if other != name and re.search(rf"\b{other}\b", allowed)]
+            # A value that could not be read was replaced by its default: comparing it would mislead.
+            if self._broken.isdisjoint([name, *others]):
+                partners = [f"; {key} is {getattr(settings, key)!r} ({self._origins[key]})" for key in others]
+                self._problems.append(Problem(name, value, allowed + "".join(partners), self._origins[name]))
+        return settings
+
+    def _tracing(self) -> TracingSettings:
+        name = str(self._values.get("service_name") or self._file.project or (self._cwd.name if self._cwd else ""))
+        store_max_bytes = cast("int", self._values.get("traces_max_bytes", _STORE_BYTES))
+        flush_timeout = cast("float", self._values.get("flush_timeout", _FLUSH_TIMEOUT))
+        if store_max_bytes < _MIN_STORE:
+            self._out_of_range("traces_max_bytes", store_max_bytes, f"must be at least {_MIN_STORE} bytes")
+        if not 0 <= flush_timeout <= _MAX_FLUSH:
+            self._out_of_range("flush_timeout", flush_timeout, f"must be from 0 to {_MAX_FLUSH:g} seconds")
+        settings, problems = from_environ(
+            self._environ,
+            service_name=name or "unknown_service",
+            store=self._store(),
+            store_max_bytes=store_max_bytes,
+            flush_timeout=flush_timeout,
+        )
+        self._problems.extend(Problem(key, value, allowed, "environment") for key, value, allowed in problems)
+        return self._named(settings, name)
+
+    def _named(self, settings: TracingSettings, name: str) -> TracingSettings:
+        """An argument wins over `OTEL_SERVICE_NAME`; that wins over all the rest."""
+        if self._origins["service_name"] == "argument":
+            return replace(settings, service_name=name)
+        if self._environ.get("OTEL_SERVICE_NAME", "").strip():
+            self._origins["service_name"] = "environment OTEL_SERVICE_NAME"
+        elif name and settings.service_name != name:
+            self._origins["service_name"] = "environment OTEL_RESOURCE_ATTRIBUTES"
+        elif self._origins["service_name"] == DEFAULT and self._file.project:
+            self._origins["service_name"] = "pyproject.toml [project].name"
+        elif self._origins["service_name"] == DEFAULT:
+            self._origins["service_name"] = "default (folder name)"
+        return settings
+
+    def _out_of_range(self, name: str, value: object, allowed: str) -> None:
+        self._problems.append(Problem(name, value, allowed, self._origins[name]))
+
+    def _store(self) -> Path:
+        chosen = self._values.get("traces_dir")
+        if isinstance(chosen, Path):
+            try:
+                chosen = chosen.expanduser()
+            except RuntimeError:
+                self._out_of_range("traces_dir", str(chosen), "~ means nothing here: no home folder is known")
+            return (self._cwd or Path()) / chosen
+        state = Path(self._environ.get("XDG_STATE_HOME", ""))
+        # The XDG specification: a relative path is invalid and must be ignored.
+        if state.is_absolute():
+            return state / "handrail" / "traces"
+        try:
+            home = Path(self._environ["HOME"]) if self._environ.get("HOME") else Path.home()
+        except RuntimeError:
+            # A container's numeric user without an entry in passwd.
+            return Path(tempfile.gettempdir(), f"handrail-{os.getuid()}", "traces")
+        return home / ".local" / "state" / "handrail" / "traces"
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None  # deleted under us

@@ -1,0 +1,96 @@
+"""What one setting may look like: in code, in the environment as text, in TOML."""
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from math import isnan
+from pathlib import Path
+
+__all__ = ["Kind", "Problem", "Value", "from_object", "from_text", "message"]
+
+Value = bool | int | float | str | Path
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+class Kind(Enum):
+    """The shape of a setting; the value is what a message says is allowed."""
+
+    BOOL = "true or false (also 1/0, yes/no, on/off)"
+    COUNT = "a whole number, such as 3"
+    SECONDS = "seconds as a plain number, such as 0.5"
+    RATE = "a number from 0 to 1, such as 0.5"
+    TEXT = "a text that is not empty"
+    PATH = "the path of a folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One setting that cannot be used: `origin` is where the value stands."""
+
+    name: str
+    value: object
+    allowed: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value!r} ({self.origin}): {self.allowed}"
+
+
+def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:
+    """All problems as one text, a line for each, in the order in which they were found."""
+    head = "1 setting cannot be used:" if len(problems) == 1 else f"{len(problems)} settings cannot be used:"
+    return "\n  ".join([head, *(str(problem) for problem in problems)])
+
+
+def from_text(kind: Kind, text: str) -> Value:
+    """The value of an environment variable. ValueError carries what is allowed."""
+    if kind is Kind.BOOL:
+        if text.lower() in _TRUE:
+            return True
+        if text.lower() in _FALSE:
+            return False
+        raise ValueError(f"must be {kind.value}")
+    if kind is Kind.TEXT or kind is Kind.PATH:
+        return text if kind is Kind.TEXT else Path(text)
+    try:
+        number: int | float = int(text) if kind is Kind.COUNT else float(text)
+    except ValueError:
+        raise ValueError(f"must be {kind.value}{_unit_hint(kind, text)}") from None
+    return from_object(kind, number)
+
+
+def from_object(kind: Kind, value: object) -> Value:
+    """The value of an argument or of a TOML key; numbers are numbers there, not texts."""
+    # bool is an int to Python, never to a reader of settings.
+    if kind is Kind.BOOL:
+        if isinstance(value, bool):
+            return value
+    elif kind is Kind.COUNT:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    elif kind is Kind.SECONDS or kind is Kind.RATE:
+        if isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value):
+            return float(value)
+    elif kind is Kind.TEXT:
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    elif isinstance(value, str | os.PathLike) and str(value).strip():
+        return Path(value)
+    quoted = isinstance(value, str) and kind not in {Kind.TEXT, Kind.PATH}
+    allowed = "true or false" if kind is Kind.BOOL else kind.value
+    raise ValueError(f"must be {allowed}{', without quotes' if quoted else ''}")
+
+
+def _unit_hint(kind: Kind, text: str) -> str:
+    """`500ms` is a fair guess at a duration: answer with the number that was meant."""
+    if kind is not Kind.SECONDS:
+        return ""
+    for unit, factor in (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)):
+        if text.lower().endswith(unit):
+            try:
+                return f"; write {float(text[: -len(unit)]) * factor:g}"
+            except ValueError:
+                return ""
+    return ""

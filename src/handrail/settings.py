@@ -1,0 +1,124 @@
+"""All settings of handrail, with the place that each value came from.
+
+The same flat names everywhere:
+
+    protect(app, attempt_timeout=5)          argument
+    HANDRAIL_ATTEMPT_TIMEOUT=5               environment
+    attempt_timeout = 5                      handrail.toml, or [tool.handrail] in pyproject.toml
+
+An argument wins over the environment, the environment over the file, the file over the default.
+Files are looked for in the working directory alone; `handrail.toml` hides `[tool.handrail]`.
+What OpenTelemetry names, `OTEL_*` in the environment says: see `handrail.tracing.settings`.
+
+Durations are plain seconds (`0.5`, never `500ms`), `inf` means no bound; booleans are true/false,
+1/0, yes/no, on/off in the environment. An empty variable counts as unset. Names beginning with
+`HANDRAIL_` that mean nothing are refused, except those that Kubernetes makes for a service that
+is called handrail.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+from ._settings_file import SettingsFile
+from ._settings_values import Problem
+from .resilience.errors import SettingsError
+from .resilience.settings import ResilienceSettings
+from .tracing.settings import TracingSettings
+
+__all__ = ["Overrides", "Resolution", "Settings", "load", "resolve"]
+
+
+class Overrides(TypedDict, total=False):
+    """What `protect(app, ...)` takes; each one is explained where its half declares it."""
+
+    enabled: bool
+    """False: handrail does nothing at all. Default true."""
+    problem_details: bool
+    """Answer unhandled rejections and timeouts with 503/504 (RFC 9457). Default true."""
+    service_name: str
+    """Default: `[project].name` of the working directory, else the folder's name."""
+    traces_dir: str | os.PathLike[str]
+    """The local store. Default `$XDG_STATE_HOME/handrail/traces`."""
+    traces_max_bytes: int
+    """Bound of the local store in bytes. Default 64 MiB."""
+    flush_timeout: float
+    """Seconds that an exit may wait for spans to leave. Default 2."""
+    total_timeout: float
+    attempt_timeout: float
+    attempts: int
+    backoff_base: float
+    backoff_cap: float
+    breaker_failure_rate: float
+    breaker_minimum_calls: int
+    breaker_window: float
+    breaker_open_for: float
+    max_origins: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Checked settings of one process. `origins` names the source of each flat name."""
+
+    enabled: bool = True
+    problem_details: bool = True
+    resilience: ResilienceSettings
+    tracing: TracingSettings
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> object:
+        """The value behind a flat name, such as `attempt_timeout` or `traces_dir`."""
+        for holder, key in (
+            (self, name),
+            (self.resilience, name),
+            (self.tracing, _TRACING_FIELDS.get(name, name)),
+        ):
+            if key in holder.__dataclass_fields__:
+                return getattr(holder, key)
+        raise KeyError(name)
+
+
+_TRACING_FIELDS = {"traces_dir": "store", "traces_max_bytes": "store_max_bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """What was found, usable or not: the view of `handrail doctor`.
+
+    Where `problems` is not empty, the fields concerned hold their defaults or what was asked for.
+    """
+
+    settings: Settings
+    problems: tuple[Problem, ...]
+    file: SettingsFile
+
+
+def load(
+    arguments: Overrides | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """The settings of this process.
+
+    Raises one SettingsError that lists every problem: name, value, where it stands, what is
+    allowed. `enabled = false` is the emergency switch and works whatever else is wrong.
+    """
+    from ._settings_values import message
+
+    found = resolve(arguments, environ, cwd)
+    if found.problems and found.settings.enabled:
+        raise SettingsError(message(found.problems))
+    return found.settings
+
+
+def resolve(
+    arguments: Overrides | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Resolution:
+    """The same without raising: problems are handed back beside what could be understood."""
+    from ._settings_resolve import Resolver
+
+    return Resolver(arguments or {}, os.environ if environ is None else environ, cwd).resolve()
