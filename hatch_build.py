@@ -11,7 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class LinkHalves(BuildHookInterface[Any]):
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 (the signature is hatchling's)
         if version != "editable":
             return
         root = Path(self.root)
@@ -20,7 +20,7 @@ class LinkHalves(BuildHookInterface[Any]):
             if link.is_dir():
                 continue
             if os.name == "nt":
-                import _winapi  # noqa: PLC0415 (exists on Windows alone)
+                import _winapi  # exists on Windows alone
 
                 _winapi.CreateJunction(str(root / half), str(link))  # type: ignore[attr-defined]
             else:

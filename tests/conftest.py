@@ -1,0 +1,36 @@
+"""What every test gets: an environment without settings of its own, and the real Jaeger where it is asked for."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from scripts import install_jaeger
+
+KEPT = frozenset({"HANDRAIL_JAEGER"})
+
+
+def pytest_configure() -> None:
+    """Drop settings of whoever runs the tests, before any test module is imported."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "HANDRAIL_")) and name not in KEPT:
+            del os.environ[name]
+    os.environ["HANDRAIL_TRACES_DIR"] = tempfile.mkdtemp(prefix="handrail-tests-")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ.pop("HANDRAIL_TRACES_DIR", ""), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def jaeger_binary() -> Path:
+    """The real Jaeger. Without one the test is skipped, and fails where REQUIRE_JAEGER=1 (`.ci/run`)."""
+    found = install_jaeger.existing()
+    if found is None:
+        text = "no Jaeger found: `make jaeger` builds one, HANDRAIL_JAEGER names one"
+        if os.environ.get("REQUIRE_JAEGER") == "1":
+            pytest.fail(text)
+        pytest.skip(text)
+    return found
