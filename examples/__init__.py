@@ -1,0 +1,1 @@
+"""Running examples; not part of the distribution."""

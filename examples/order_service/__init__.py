@@ -1,0 +1,1 @@
+"""Four services that talk over HTTP: order, inventory, payment and shipping."""

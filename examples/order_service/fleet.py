@@ -1,0 +1,129 @@
+"""The four services as real uvicorn processes on free ports of this machine."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+__all__ = ["SERVICES", "Fleet", "FleetError"]
+
+SERVICES = ("inventory", "payment", "shipping", "order")
+ROOT = Path(__file__).resolve().parents[2]
+START_BOUND = 30.0
+STOP_BOUND = 8.0
+
+
+class FleetError(RuntimeError):
+    """A service did not come up; the message holds the end of its log."""
+
+
+def free_port() -> int:
+    """A free port below the range from which systems pick ports for outgoing connections.
+
+    From within that range, a service that is down for a while might find its port taken.
+    """
+    for port in random.sample(range(20000, 32000), 200):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise FleetError("no free port between 20000 and 32000")
+
+
+class Fleet:
+    """Starts on entering, ends on leaving only what it started. `folder` gets databases and logs.
+
+    `environ` is added to this process's environment for every service. Raises FleetError when
+    a service does not answer its health check within 30 seconds.
+    """
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, **environ, "DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+        self.ports = {name: free_port() for name in SERVICES}
+        self.environ |= {f"{name.upper()}_URL": self.url(name) for name in SERVICES}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def url(self, name: str) -> str:
+        """Where a service listens."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def __enter__(self) -> Self:
+        try:
+            for name in SERVICES:
+                self.launch(name)
+            for name in SERVICES:
+                self.wait_healthy(name)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def launch(self, name: str) -> None:
+        """Start one service; it is not ready yet."""
+        command = [sys.executable, "-m", "uvicorn", f"examples.order_service.{name}:app"]
+        command += ["--host", "127.0.0.1", "--port", str(self.ports[name])]
+        command += ["--no-access-log", "--timeout-graceful-shutdown", "4"]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, cwd=ROOT, env={**self.environ, "OTEL_SERVICE_NAME": name}, stdout=log, stderr=log
+            )
+
+    def wait_healthy(self, name: str) -> None:
+        """Wait until a service answers its health check."""
+        ends = time.monotonic() + START_BOUND
+        while time.monotonic() < ends:
+            if self.processes[name].poll() is not None:
+                break
+            with suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url(name)}/healthz", timeout=2, trust_env=False).is_success:
+                    return
+            time.sleep(0.05)
+        raise FleetError(f"{name} did not come up:\n{self.log(name)[-2000:]}")
+
+    def start(self, name: str) -> None:
+        """Start one service and wait until it is ready."""
+        self.launch(name)
+        self.wait_healthy(name)
+
+    def stop(self, *names: str) -> None:
+        """End services gracefully; from then on their ports refuse connections."""
+        ending = [self.processes.pop(name) for name in names if name in self.processes]
+        for process in ending:
+            process.terminate()
+        for process in ending:
+            try:
+                process.wait(STOP_BOUND)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def fault(self, name: str, **plan: float | list[str]) -> None:
+        """Replace the faults of a service; no argument at all heals it."""
+        httpx.put(f"{self.url(name)}/_faults", json=plan, timeout=5, trust_env=False).raise_for_status()
+
+    def log(self, name: str) -> str:
+        """What a service wrote so far."""
+        with suppress(FileNotFoundError):
+            return (self.folder / f"{name}.log").read_text(errors="replace")
+        return ""
+
+    def close(self) -> None:
+        """End what still runs: the caller first, so that no call of its breaks."""
+        try:
+            self.stop("order")
+        finally:
+            self.stop(*SERVICES)
