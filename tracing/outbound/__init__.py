@@ -1,0 +1,23 @@
+"""CLIENT spans for the HTTP client libraries that a service uses; one file per library."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+from . import _httpx
+
+__all__ = ["SUPPORTED", "install"]
+
+SUPPORTED = ("httpx", "httpx2")
+"""Names of the modules that `install` takes."""
+
+
+def install(module: ModuleType) -> Callable[[], None]:
+    """Trace every attempt that leaves through `module`, and return what undoes it.
+
+    Clients made earlier are covered as well. A second install changes nothing and returns the
+    same undo. Install before anything that calls the transport once per attempt, so that each
+    attempt is a span of its own. Raises ValueError for a module that is not in `SUPPORTED`.
+    """
+    if module.__name__ not in SUPPORTED:
+        raise ValueError(f"cannot trace {module.__name__}: known are {', '.join(SUPPORTED)}")
+    return _httpx.install(module)

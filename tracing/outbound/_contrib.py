@@ -1,0 +1,148 @@
+"""opentelemetry-instrumentation-httpx as an engine: its wrappers, taken without its patching.
+
+What we use of it is private (the two wrappers and the shape of `_instrument`); everything that
+depends on that stands in this file, and tests/tracing_outbound pins it.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from types import FunctionType, ModuleType
+from typing import Any
+
+import opentelemetry.instrumentation.httpx as contrib
+from opentelemetry.instrumentation._semconv import _StabilityMode
+
+__all__ = ["Engine", "adopt_instance", "below", "instrumentor_of", "steer"]
+
+Wrapper = Callable[..., Any]
+"""Called as (wrapped, instance, args, kwargs), the way wrapt does."""
+
+_METHODS = ("handle_request", "handle_async_request")
+_OWN = "_handrail_traced"
+"""On a transport: the wrapper with the hooks of `instrument_client`."""
+
+
+class Engine:
+    """Which wrappers are in use for one client library, and how to take the layer off again."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.sync: Wrapper | None = None
+        self.asynchronous: Wrapper | None = None
+        self.undo: Callable[[], None] | None = None
+        self.standing = False
+        """Whether the layer is still on the class: true after an undo where others wrapped it."""
+
+    def use(self, wrappers: dict[str, Wrapper]) -> None:
+        """Trace through these wrappers from the next attempt on; none of them: do not trace."""
+        self.sync = wrappers.get("handle_request")
+        self.asynchronous = wrappers.get("handle_async_request")
+
+
+def instrumentor_of(module: ModuleType) -> Any:
+    """Contrib's instrumentor for `module`; a singleton, so it is the one that a service would ask."""
+    if module.__name__ == "httpx2":
+        return contrib.HTTPX2ClientInstrumentor()
+    return contrib.HTTPXClientInstrumentor()
+
+
+def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
+    """Point the engine at contrib's wrappers, now and whenever a service instruments with hooks of its own."""
+    theirs = _wrappers_on_class(engine.module)
+    engine.use(theirs or _build(instrumentor))
+    kind: Any = type(instrumentor)
+    was_on = instrumentor._is_instrumented_by_opentelemetry
+
+    def instrument(**kwargs: Any) -> None:
+        engine.use(_build(instrumentor, **kwargs))
+
+    def uninstrument(**_kwargs: Any) -> None:
+        engine.use(_build(instrumentor))
+
+    def instrument_client(_cls: type, /, client: Any, **kwargs: Any) -> None:
+        inherited(client, **kwargs)
+        for transport in (client._transport, *client._mounts.values()):
+            if isinstance(transport, (engine.module.HTTPTransport, engine.module.AsyncHTTPTransport)):
+                for name in _METHODS:
+                    adopt_instance(transport, name)
+
+    inherited = kind.instrument_client
+    vars(instrumentor).update(_instrument=instrument, _uninstrument=uninstrument)
+    kind.instrument_client = classmethod(instrument_client)
+
+    def unsteer() -> None:
+        for name in ("_instrument", "_uninstrument"):
+            vars(instrumentor).pop(name, None)
+        del kind.instrument_client
+        instrumentor._is_instrumented_by_opentelemetry = was_on
+        engine.use({})
+
+    return unsteer
+
+
+def below(method: Any) -> Callable[..., Any]:
+    """What the layer goes around: the method without contrib's wrapper, which the layer calls itself."""
+    found: Callable[..., Any] = method.__wrapped__ if _wrapper_on(method) is not None else method
+    return found
+
+
+def adopt_instance(transport: Any, name: str) -> bool:
+    """Move what `instrument_client` put on a transport below the retries, where an attempt passes.
+
+    False where it is not contrib's. Otherwise a call would be a span around its attempts' spans.
+    """
+    wrapper = _wrapper_on(vars(transport).get(name))
+    if wrapper is None:
+        return False
+    delattr(transport, name)
+    vars(transport)[_OWN] = wrapper
+    return True
+
+
+def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
+    """Contrib's wrappers with stable attribute names, whatever the environment asks of others.
+
+    Runs a copy of `_instrument` that sees other globals; nothing that others use is changed.
+    """
+    built: dict[str, Wrapper] = {}
+
+    def keep(_module: str, path: str, wrapper: Wrapper) -> None:
+        built[path.rpartition(".")[2]] = wrapper
+
+    source = type(instrumentor)._instrument
+    names = {"wrap_function_wrapper": keep, "_OpenTelemetrySemanticConventionStability": _Stable}
+    copy = FunctionType(source.__code__, {**source.__globals__, **names})
+    copy.__kwdefaults__ = source.__kwdefaults__
+    copy(instrumentor, **kwargs)
+    return built
+
+
+class _Stable:
+    """Answers contrib's question about attribute names with: the stable ones."""
+
+    @staticmethod
+    def _initialize() -> None:
+        """Nothing to read."""
+
+    @staticmethod
+    def _get_opentelemetry_stability_opt_in_mode(_signal: object) -> _StabilityMode:
+        return _StabilityMode.HTTP
+
+
+def _wrappers_on_class(module: ModuleType) -> dict[str, Wrapper]:
+    found: dict[str, Wrapper] = {}
+    for owner, name in ((module.HTTPTransport, _METHODS[0]), (module.AsyncHTTPTransport, _METHODS[1])):
+        wrapper = _wrapper_on(owner.__dict__.get(name))
+        if wrapper is not None:
+            found[name] = wrapper
+    return found
+
+
+def _wrapper_on(method: object) -> Wrapper | None:
+    """Contrib's wrapper if it is the outermost on `method`, telling stable names as well as the old ones."""
+    wrapper = getattr(method, "_self_wrapper", None)
+    if not isinstance(wrapper, partial) or "sem_conv_opt_in_mode" not in wrapper.keywords:
+        return None
+    if wrapper.keywords["sem_conv_opt_in_mode"] is not _StabilityMode.DEFAULT:
+        return wrapper
+    return partial(wrapper.func, *wrapper.args, **{**wrapper.keywords, "sem_conv_opt_in_mode": _StabilityMode.HTTP_DUP})
