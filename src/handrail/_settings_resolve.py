@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +38,18 @@ KINDS: Mapping[str, Kind] = {
     **_RESILIENCE,
 }
 """Every setting by its flat name."""
+
+_PLAIN: Mapping[str, str] = {name: name for name in KINDS}
+_VARIABLES: Mapping[str, str] = {name: PREFIX + name.upper() for name in KINDS}
+
+_BOWED = "default, fitted to "
+_BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
+    ("attempt_timeout", "total_timeout", min, 1.0),
+    ("backoff_cap", "total_timeout", min, 1.0),
+    ("backoff_base", "backoff_cap", min, 1.0),
+    ("breaker_window", "attempt_timeout", max, 2.0),
+)
+"""Defaults that give way: the field, what it gives way to, and how."""
 
 _STORE_BYTES = 64 * 1024 * 1024
 _MIN_STORE = 64 * 1024
@@ -81,25 +93,25 @@ class Resolver:
             if name in KINDS:
                 self._take(name, name, value, label)
             else:
-                self._unknown(name, value, label, KINDS)
+                self._unknown(name, value, label, _PLAIN)
 
     def _take_environment(self) -> None:
-        known = {PREFIX + name.upper(): name for name in KINDS}
         for variable in sorted(key for key in self._environ if key.startswith(PREFIX)):
             text = self._environ[variable].strip()
             if not text or variable in RESERVED:
                 continue
-            if variable in known:
-                self._take(known[variable], variable, text, f"environment {variable}")
+            name = variable.removeprefix(PREFIX).lower()
+            if _VARIABLES.get(name) == variable:
+                self._take(name, variable, text, f"environment {variable}")
             elif not _KUBERNETES.fullmatch(variable):
-                self._unknown(variable, text, "environment", known)
+                self._unknown(variable, text, "environment", _VARIABLES)
 
     def _take_arguments(self) -> None:
         for name, value in self._arguments.items():
             if name in KINDS:
                 self._take(name, name, value, "argument")
             else:
-                self._unknown(name, value, "argument", KINDS)
+                self._unknown(name, value, "argument", _PLAIN)
 
     def _take(self, name: str, shown: str, value: object, origin: str) -> None:
         kind = KINDS[name]
@@ -113,23 +125,39 @@ class Resolver:
             self._values[name] = taken
             self._origins[name] = origin
 
-    def _unknown(self, name: str, value: object, origin: str, known: Mapping[str, object]) -> None:
+    def _unknown(self, name: str, value: object, origin: str, known: Mapping[str, str]) -> None:
+        """`known` gives for each flat name the way it is written at that place."""
         from difflib import get_close_matches  # only where something is wrong
 
-        folded = {key.lower(): key for key in known}
-        near = get_close_matches(name.lower().replace("-", "_"), folded, n=1, cutoff=0.7)
-        hint = f"did you mean {folded[near[0]]}?" if near else f"known are {', '.join(sorted(known))}"
+        flat = name.removeprefix(PREFIX).lower().replace("-", "_")
+        near = get_close_matches(flat, known, n=1, cutoff=0.7)
+        hint = f"did you mean {known[near[0]]}?" if near else "`handrail doctor` lists them"
         self._problems.append(Problem(name, value, f"no such setting; {hint}", origin))
 
     def _resilience(self) -> ResilienceSettings:
         chosen: dict[str, Any] = {name: self._values[name] for name in _RESILIENCE if name in self._values}
-        settings = ResilienceSettings(**chosen)
+        settings = self._bow(ResilienceSettings(**chosen))
         for name, value, allowed in settings.problems():
             others = [other for other in _RESILIENCE if other != name and re.search(rf"\b{other}\b", allowed)]
             # A value that could not be read was replaced by its default: comparing it would mislead.
-            if self._broken.isdisjoint([name, *others]):
-                partners = [f"; {key} is {getattr(settings, key)!r} ({self._origins[key]})" for key in others]
-                self._problems.append(Problem(name, value, allowed + "".join(partners), self._origins[name]))
+            # One that bows is wrong only where its bound is, and that is said already.
+            if self._broken.isdisjoint([name, *others]) and not self._origins[name].startswith(_BOWED):
+                partners = [f" ({self._origins[other]})" for other in others]
+                text = f"must be {allowed}{''.join(partners)}"
+                self._problems.append(Problem(name, value, text, self._origins[name]))
+        return settings
+
+    def _bow(self, settings: ResilienceSettings) -> ResilienceSettings:
+        """Let a default give way to what was chosen: `total_timeout = 5` alone is no contradiction.
+
+        A longer attempt than the default total stays one: nobody can tell which of them is meant.
+        """
+        for name, bound, better, factor in _BOUNDS:
+            limit = better(getattr(settings, name), factor * getattr(settings, bound))
+            if self._origins[name] == DEFAULT and limit != getattr(settings, name):
+                change: dict[str, Any] = {name: limit}
+                settings = replace(settings, **change)
+                self._origins[name] = _BOWED + bound
         return settings
 
     def _tracing(self) -> TracingSettings:
@@ -147,7 +175,9 @@ class Resolver:
             store_max_bytes=store_max_bytes,
             flush_timeout=flush_timeout,
         )
-        self._problems.extend(Problem(key, value, allowed, "environment") for key, value, allowed in problems)
+        self._problems.extend(
+            Problem(key, value, f"must be {allowed}", "environment") for key, value, allowed in problems
+        )
         return self._named(settings, name)
 
     def _named(self, settings: TracingSettings, name: str) -> TracingSettings:

@@ -10,10 +10,13 @@ An argument wins over the environment, the environment over the file, the file o
 Files are looked for in the working directory alone; `handrail.toml` hides `[tool.handrail]`.
 What OpenTelemetry names, `OTEL_*` in the environment says: see `handrail.tracing.settings`.
 
-Durations are plain seconds (`0.5`, never `500ms`), `inf` means no bound; booleans are true/false,
-1/0, yes/no, on/off in the environment. An empty variable counts as unset. Names beginning with
-`HANDRAIL_` that mean nothing are refused, except those that Kubernetes makes for a service that
-is called handrail.
+Durations are plain seconds (`0.5`, never `500ms`); booleans are true/false, 1/0, yes/no, on/off
+in the environment. An empty variable counts as unset. Names beginning with `HANDRAIL_` that mean
+nothing are refused, except those that Kubernetes makes for a service that is called handrail.
+
+A default gives way to what was chosen: with `total_timeout = 5` alone an attempt may take 5 s.
+Two chosen values that contradict each other are refused, and so is an attempt that is longer
+than the total.
 """
 
 import os

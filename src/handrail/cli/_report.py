@@ -1,0 +1,189 @@
+"""Gathers all that `handrail doctor` says, without printing a word."""
+
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from math import inf
+from pathlib import Path
+
+from .. import _settings_resolve as resolve
+from ..settings import Resolution, Settings
+from . import _installed, _probe, _scan
+from ._findings import SEVERITIES, Finding
+
+__all__ = ["EXAMPLE", "Report", "gather"]
+
+EXAMPLE = "http://example.test"
+"""The origin whose pipeline is shown; every origin gets one of the same make."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`."""
+
+    cwd: str
+    settings: Settings
+    policies: tuple[str, ...]
+    libraries: tuple[_installed.Library, ...]
+    tracers: tuple[tuple[str, str, str], ...]
+    variables: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something is wrong enough for exit code 1."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for `json.dumps`."""
+        tracing = self.settings.tracing
+        return {
+            "schema": 1,
+            "ok": not self.failed,
+            "handrail": metadata.version("handrail"),
+            "python": platform.python_version(),
+            "executable": sys.executable,
+            "cwd": self.cwd,
+            "settings": [
+                {"name": name, "value": _plain(self.settings.value(name)), "origin": self.settings.origins[name]}
+                for name in resolve.KINDS
+            ],
+            "pipeline": list(self.policies),
+            "tracing": {
+                "service_name": tracing.service_name,
+                "exporters": list(tracing.exporters),
+                "protocol": tracing.protocol,
+                "endpoint": None if tracing.endpoint is None else _probe.without_secret(tracing.endpoint),
+                "store": str(tracing.store),
+                "disabled": tracing.disabled,
+                "variables": dict(self.variables),
+            },
+            "libraries": [asdict(library) for library in self.libraries],
+            "instrumentation": [
+                {"name": name, "version": version, "state": state} for name, version, state in self.tracers
+            ],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def gather(environ: Mapping[str, str], cwd: Path) -> Report:
+    """Look at everything once. Asks the collector; changes nothing."""
+    from ..settings import resolve as resolve_settings
+
+    found = resolve_settings({}, environ, cwd)
+    libraries, library_findings = _installed.libraries()
+    others, other_findings = _installed.tracers(environ)
+    findings = [
+        *_settings(found, cwd),
+        *_spans(found.settings, environ),
+        *other_findings,
+        *_scan.shadows(cwd),
+        *_scan.imports(cwd),
+        *library_findings,
+        *_installed.clients(),
+    ]
+    findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.id))
+    return Report(
+        cwd=str(cwd),
+        settings=found.settings,
+        policies=_policies(found),
+        libraries=tuple(libraries),
+        tracers=tuple(others),
+        variables=_otel(environ),
+        findings=tuple(findings),
+    )
+
+
+def _policies(found: Resolution) -> tuple[str, ...]:
+    """The policies, outermost first; none where they cannot be built."""
+    from ..resilience.defaults import standard
+    from ..resilience.policy import Tools
+
+    if found.settings.resilience.problems() or not found.settings.enabled:
+        return ()
+    return tuple(repr(policy) for policy in standard(EXAMPLE, found.settings.resilience, Tools()).policies)
+
+
+def _settings(found: Resolution, cwd: Path) -> list[Finding]:
+    out = [
+        Finding(
+            id="HR001",
+            severity="error",
+            what=f"{problem.name} = {problem.value!r}: {problem.allowed}",
+            where=problem.origin,
+            mend="correct it: the service does not start with it",
+        )
+        for problem in found.problems
+    ]
+    if found.file.shadowed:
+        out.append(
+            Finding(
+                id="HR002",
+                severity="warning",
+                what="handrail.toml wins; [tool.handrail] in pyproject.toml does nothing",
+                where=str(cwd / "pyproject.toml"),
+                mend="keep one of the two",
+            )
+        )
+    if not found.settings.enabled:
+        out.append(
+            Finding(
+                id="HR003",
+                severity="warning",
+                what="handrail is switched off: no tracing, no policies",
+                where=found.settings.origins["enabled"],
+                mend="set enabled to true, or take the setting away",
+            )
+        )
+    if found.file.ignored is not None and not any(problem.name == "pyproject.toml" for problem in found.problems):
+        out.append(
+            Finding(
+                id="HR004",
+                severity="warning",
+                what=f"the file {found.file.ignored}; handrail goes on without it",
+                where=str(cwd / "pyproject.toml"),
+                mend="correct the file",
+            )
+        )
+    return out
+
+
+def _spans(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+    tracing = settings.tracing
+    if tracing.disabled or not tracing.exporters:
+        where = "OTEL_SDK_DISABLED" if tracing.disabled else "OTEL_TRACES_EXPORTER"
+        what = "tracing is switched off: no spans leave this process"
+        return [Finding(id="HR012", severity="warning", what=what, where=where, mend=f"take {where} away")]
+    out = [finding for finding in (_probe.collector(tracing, environ), _probe.store(tracing)) if finding]
+    if tracing.exporters == ("local",):
+        out.append(
+            Finding(
+                id="HR013",
+                severity="info",
+                what="no collector is set: spans go to the local store, `handrail traces` shows them",
+                where=str(tracing.store),
+                mend="for Jaeger set OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318",
+            )
+        )
+    return out
+
+
+def _otel(environ: Mapping[str, str]) -> dict[str, str]:
+    """The OTEL_* variables that are set; what may hold a secret is not shown."""
+    out: dict[str, str] = {}
+    for name in sorted(environ):
+        if name.startswith("OTEL_") and environ[name].strip():
+            value = environ[name]
+            if "HEADERS" in name or "KEY" in name:
+                value = "(set, not shown)"
+            out[name] = _probe.without_secret(value) if "://" in value else value
+    return out
+
+
+def _plain(value: object) -> object:
+    """JSON knows no infinity and no path."""
+    if isinstance(value, float) and value == inf:
+        return "inf"
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,53 @@
+"""`handrail doctor`: every setting with its origin, the pipeline, where spans go, what is wrong.
+
+Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the command.
+
+`--json` prints one object. Names are only ever added; a change of meaning raises `schema`:
+
+    schema           1
+    ok               bool: no finding of severity error
+    handrail         version
+    python           version
+    executable       path of the interpreter
+    cwd              the folder that was looked at
+    settings         [{name, value, origin}] in a fixed order; durations in seconds; origin:
+                     "default...", "pyproject.toml...", "handrail.toml", "environment VARIABLE"
+    pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
+                     or a setting is wrong
+    tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
+                     variables: {OTEL_NAME: value}} without secrets
+    libraries        [{name, version: text or null, required: text or ""}]
+    instrumentation  [{name, version, state: "active" or "installed"}] others that make spans
+    findings         [{id, severity: "error" | "warning" | "info", what, where, mend}] the worst first;
+                     ids: see `handrail.cli._findings`
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ._report import gather
+
+__all__ = ["doctor"]
+
+
+@click.command(short_help="Show settings, pipeline, tracing, and what is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a stable schema.")
+def doctor(as_json: bool) -> None:
+    """Look at this folder and environment as a service started here would see them.
+
+    Prints every setting with the place it came from, the pipeline around each outbound call,
+    where spans go and whether they arrive, the libraries, and what is wrong and how to mend it.
+    Exit code 1 where something of severity error was found.
+    """
+    report = gather(os.environ, Path.cwd())
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+    else:
+        from ._doctor_view import show
+
+        show(report)
+    sys.exit(1 if report.failed else 0)
