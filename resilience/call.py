@@ -1,7 +1,7 @@
 """One logical outbound call on its way through the pipeline, and the caller's deadline."""
 
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from .classify import OK, Verdict
 from .clock import Clock, SystemClock
 
-__all__ = ["Call", "Resend", "Wire", "current_deadline", "deadline"]
+__all__ = ["Call", "Resend", "Wire", "current_deadline", "deadline", "discard_stale", "discard_stale_sync"]
 
 R = TypeVar("R")
 
@@ -87,8 +87,10 @@ class Call(Generic[R]):
         "attempt_ends",
         "attempt_timeout",
         "ends",
+        "held_until",
         "operation",
         "resend",
+        "stale",
         "started",
         "target",
         "timer",
@@ -121,6 +123,10 @@ class Call(Generic[R]):
         """When the whole call must be over: the total timeout or the caller's deadline."""
         self.attempt_ends = inf
         """When the attempt under way must be over; set by AttemptTimeout."""
+        self.stale: R | None = None
+        """The failed result of the attempt before; the innermost step discards it before it sends."""
+        self.held_until = 0.0
+        """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
         self.timer: Expirable | None = None
         """The running attempt's timer: tells a timeout of ours from a cancellation."""
 
@@ -128,6 +134,22 @@ class Call(Generic[R]):
     def timed_out(self) -> bool:
         """Whether the attempt under way is being ended by its timer."""
         return self.timer is not None and self.timer.expired()
+
+
+async def discard_stale(call: Call[R]) -> None:
+    """Let go of the failed result of the attempt before; what that raises does not matter to anybody."""
+    stale, call.stale = call.stale, None
+    if stale is not None:
+        with suppress(Exception):
+            await call.wire.discard(stale)
+
+
+def discard_stale_sync(call: Call[R]) -> None:
+    """The same on a thread."""
+    stale, call.stale = call.stale, None
+    if stale is not None:
+        with suppress(Exception):
+            call.wire.discard_sync(stale)
 
 
 def current_deadline() -> float | None:

@@ -9,7 +9,20 @@ certificate) or an exception that the client library does not know.
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CANCELLED", "CONNECT", "FOREIGN", "MISUSE", "NETWORK", "OK", "POOL", "TIMEOUT", "Count", "Verdict", "of_status"]
+__all__ = [
+    "CANCELLED",
+    "CONNECT",
+    "CUT_SHORT",
+    "FOREIGN",
+    "MISUSE",
+    "NETWORK",
+    "OK",
+    "POOL",
+    "TIMEOUT",
+    "Count",
+    "Verdict",
+    "of_status",
+]
 
 
 class Count(Enum):
@@ -41,6 +54,8 @@ CONNECT = Verdict("connect", Count.FAILURE, transient=True, never_left=True)
 POOL = Verdict("pool", Count.NEUTRAL, transient=True, never_left=True)
 """No free connection in our own pool: says nothing about the peer."""
 TIMEOUT = Verdict("timeout", Count.FAILURE, transient=True)
+CUT_SHORT = Verdict("deadline", Count.NEUTRAL)
+"""Ended by the deadline before the peer had half of an attempt's time: an impatient caller is no proof."""
 NETWORK = Verdict("network", Count.FAILURE, transient=True)
 """Broken off after the request may have been read."""
 MISUSE = Verdict("misuse", Count.NEUTRAL)

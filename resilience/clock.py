@@ -4,16 +4,33 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Protocol
 
 import anyio
 
-__all__ = ["Clock", "Jitter", "SystemClock"]
+__all__ = ["Clock", "Jitter", "SystemClock", "Timer"]
 
 Jitter = Callable[[], float]
 """A draw from [0, 1)."""
+
+
+class Timer(Protocol):
+    """The part of `asyncio.Timeout` that we rely on."""
+
+    async def __aenter__(self) -> object:
+        """Start to run."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None:
+        """Stop; raises TimeoutError where the time was up and nothing else had happened."""
+        ...
+
+    def expired(self) -> bool:
+        """Whether the time is up, also while the cancellation is still on its way."""
+        ...
 
 
 class Clock(Protocol):
@@ -31,11 +48,11 @@ class Clock(Protocol):
         """Suspend the current task."""
         ...
 
-    def sleep_sync(self, seconds: float) -> None:
+    def sleep_sync(self, seconds: float, /) -> None:
         """Block the current thread."""
         ...
 
-    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+    def timeout(self, seconds: float) -> Timer:
         """A block that raises TimeoutError when it lasts longer; an outer cancellation passes through."""
         ...
 
@@ -50,17 +67,35 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+    def timeout(self, seconds: float) -> Timer:
         # asyncio's own timer costs a fifth of a cancel scope.
         if asyncio._get_running_loop() is not None:
             return asyncio.timeout(seconds)
-        return _fail_after(seconds)
+        return _ScopeTimer(seconds)
 
 
-@asynccontextmanager
-async def _fail_after(seconds: float) -> AsyncIterator[None]:
-    with anyio.fail_after(seconds):
-        yield
+class _ScopeTimer:
+    """The same on another loop (trio)."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._scope = anyio.CancelScope()
+
+    async def __aenter__(self) -> object:
+        self._scope.deadline = anyio.current_time() + self._seconds
+        self._scope.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None:
+        caught = self._scope.__exit__(kind, error, trace)
+        if self._scope.cancelled_caught:
+            raise TimeoutError
+        return caught
+
+    def expired(self) -> bool:
+        return self._scope.cancel_called
 
 
 system_random: Jitter = random.random

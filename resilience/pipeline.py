@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from .call import Call
+from .call import Call, discard_stale, discard_stale_sync
 from .policy import Next, NextSync, Policy
 
 __all__ = ["Pipeline"]
@@ -12,6 +12,8 @@ R = TypeVar("R")
 
 async def _wire(call: Call[R]) -> R:
     try:
+        if call.stale is not None:
+            await discard_stale(call)
         result = await call.wire.send(call)
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
@@ -22,6 +24,8 @@ async def _wire(call: Call[R]) -> R:
 
 def _wire_sync(call: Call[R]) -> R:
     try:
+        if call.stale is not None:
+            discard_stale_sync(call)
         result = call.wire.send_sync(call)
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)

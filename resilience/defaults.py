@@ -1,0 +1,40 @@
+"""The one list that states which policies stand around an outbound call, and in which order."""
+
+from .circuit import CircuitBreaker
+from .pipeline import Pipeline
+from .policy import Tools
+from .retry import Retry
+from .settings import ResilienceSettings
+from .timeouts import AttemptTimeout, TotalTimeout
+
+__all__ = ["standard"]
+
+
+def standard(target: str, settings: ResilienceSettings | None = None, tools: Tools | None = None) -> Pipeline:
+    """The pipeline of one origin, outermost first.
+
+    The total binds everything, pauses too. Each attempt passes the breaker, so that retries
+    end where it opens, and an open breaker is not tried again. The attempt's own time is
+    innermost: a timeout is a failure that the breaker counts and the retry may repeat.
+    """
+    given = settings or ResilienceSettings()
+    tools = tools or Tools()
+    return Pipeline(
+        TotalTimeout(given.total_timeout, tools=tools),
+        Retry(
+            attempts=given.attempts,
+            backoff_base=given.backoff_base,
+            backoff_cap=given.backoff_cap,
+            longest_wait=given.total_timeout,
+            tools=tools,
+        ),
+        CircuitBreaker(
+            target,
+            failure_rate=given.breaker_failure_rate,
+            minimum_calls=given.breaker_minimum_calls,
+            window=given.breaker_window,
+            open_for=given.breaker_open_for,
+            tools=tools,
+        ),
+        AttemptTimeout(given.attempt_timeout, tools=tools),
+    )
