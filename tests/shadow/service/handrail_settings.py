@@ -1,0 +1,3 @@
+"""The service's own module, which has nothing to do with handrail.settings."""
+
+OWNER = "service"
