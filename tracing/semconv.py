@@ -32,6 +32,9 @@ ERROR_TYPE: Final = "error.type"
 KNOWN_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )
+WEBSOCKET: Final = "WS"
+"""What the span of a websocket is named by, in place of a method."""
+
 OTHER_METHOD: Final = "_OTHER"
 """What http.request.method says for a method outside KNOWN_METHODS; the span is then named HTTP."""
 
@@ -39,7 +42,7 @@ OTHER_METHOD: Final = "_OTHER"
 EVENT_RETRY_SCHEDULED: Final = "handrail.retry.scheduled"
 EVENT_RETRY_REFUSED: Final = "handrail.retry.refused"
 EVENT_RETRY_EXHAUSTED: Final = "handrail.retry.exhausted"
-EVENT_CIRCUIT_CHANGED: Final = "handrail.circuit_breaker.changed"
+EVENT_CIRCUIT_BREAKER_CHANGED: Final = "handrail.circuit_breaker.changed"
 EVENT_CALL_REJECTED: Final = "handrail.call.rejected"
 EVENT_TIMEOUT: Final = "handrail.timeout"
 EVENT_ATTEMPT_FAILED: Final = "handrail.attempt.failed"
@@ -53,12 +56,13 @@ POLICY: Final = "handrail.policy"  # e.g. circuit_breaker
 RETRY_ATTEMPT: Final = "handrail.retry.attempt"  # 1 is the first attempt
 RETRY_DELAY: Final = "handrail.retry.delay"  # seconds
 RETRY_CAUSE: Final = "handrail.retry.cause"  # what the failed attempt met
+RETRY_AFTER_HONOURED: Final = "handrail.retry.after_honoured"  # the delay is the Retry-After of the answer
 RETRY_REASON: Final = "handrail.retry.reason"  # why there was no further attempt
 RETRY_AFTER: Final = "handrail.retry_after"  # seconds
-CIRCUIT_FROM: Final = "handrail.circuit_breaker.from"
-CIRCUIT_TO: Final = "handrail.circuit_breaker.to"
-CIRCUIT_FAILURE_RATE: Final = "handrail.circuit_breaker.failure_rate"  # 0 to 1
-CIRCUIT_CALLS: Final = "handrail.circuit_breaker.calls"
-CIRCUIT_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
+CIRCUIT_BREAKER_FROM: Final = "handrail.circuit_breaker.from"
+CIRCUIT_BREAKER_TO: Final = "handrail.circuit_breaker.to"
+CIRCUIT_BREAKER_FAILURE_RATE: Final = "handrail.circuit_breaker.failure_rate"  # 0 to 1
+CIRCUIT_BREAKER_CALLS: Final = "handrail.circuit_breaker.calls"
+CIRCUIT_BREAKER_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
 TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
 TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds
