@@ -1,0 +1,124 @@
+"""Which answer an unhandled error deserves: 503, 504, or none of ours (RFC 9110, 15.6; RFC 9457)."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from .. import errors
+from ..outbound.failure import failure_of
+
+__all__ = ["Answer", "answer_to"]
+
+_TITLES = {503: "Service Unavailable", 504: "Gateway Timeout"}
+_STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
+"""The status of a dependency's response that nobody handled, and what it makes of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A problem: `kind` names it (the end of its type URI), `retry_after` is seconds or an HTTP date."""
+
+    status: int
+    kind: str
+    detail: str
+    policy: str | None = None
+    target: str | None = None
+    retry_after: float | str | None = None
+
+    def headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """Response headers. Retry-After is rounded up to whole seconds: RFC 9110, 10.2.3."""
+        headers = [
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(self._whole()).encode("latin-1", "replace")))
+        return headers
+
+    def body(self, trace_id: str | None) -> bytes:
+        """The document; members that nobody knows are left out."""
+        members: dict[str, object] = {
+            "type": f"urn:handrail:problem:{self.kind}",
+            "title": _TITLES[self.status],
+            "status": self.status,
+            "detail": self.detail,
+            "trace_id": trace_id,
+            "policy": self.policy,
+            "target": self.target,
+            "retry_after": self._whole(),
+        }
+        known = {name: value for name, value in members.items() if value is not None}
+        return json.dumps(known, ensure_ascii=False).encode()
+
+    def _whole(self) -> int | str | None:
+        return ceil(self.retry_after) if isinstance(self.retry_after, float) else self.retry_after
+
+
+def answer_to(error: BaseException) -> Answer | None:
+    """The answer to an error that nobody handled, None where it is not about a dependency.
+
+    A group counts if all its leaves do; the answer is then to the one that asks for most
+    patience. Causes are not looked at: code that wraps an error has decided itself.
+    """
+    answers = [_answer_to_leaf(leaf) for leaf in _leaves(error)]
+    known = [answer for answer in answers if answer is not None]
+    if not known or len(known) < len(answers):
+        return None
+    return max(known, key=lambda answer: (answer.status == 503, _seconds(answer)))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _seconds(answer: Answer) -> float:
+    return answer.retry_after if isinstance(answer.retry_after, float) else 0.0
+
+
+def _answer_to_leaf(error: BaseException) -> Answer | None:
+    if isinstance(error, errors.Rejected):
+        kind = error.policy.replace("_", "-")
+        return Answer(503, kind, str(error), error.policy, error.target, error.retry_after)
+    if isinstance(error, errors.TimedOut):
+        return Answer(504, error.policy.replace("_", "-"), str(error), error.policy, error.target)
+    failure = failure_of(error)
+    if failure is not None:
+        said = str(error) or type(error).__name__
+        detail = f"{failure.target}: {said} (attempts: {failure.attempts}, last cause: {failure.cause})"
+        if failure.cause == "timeout":
+            return Answer(504, "dependency-timeout", detail, "retry", failure.target)
+        return Answer(503, "dependency-unreachable", detail, "retry", failure.target)
+    return _answer_to_status(error)
+
+
+def _answer_to_status(error: BaseException) -> Answer | None:
+    """The error of `response.raise_for_status()`."""
+    if not any(isinstance(error, kind) for kind in _status_errors()):
+        return None
+    response: Any = error.response  # type: ignore[attr-defined]  # httpx may not be imported here
+    status = _STATUSES.get(response.status_code)
+    if status is None:
+        return None
+    url = response.url
+    target = f"{url.scheme}://{url.netloc.decode('ascii')}"
+    detail = f"{target} answered {response.status_code}"
+    return Answer(status, f"dependency-{response.status_code}", detail, None, target, _wait(response))
+
+
+def _wait(response: Any) -> float | str | None:
+    text: str | None = response.headers.get("retry-after")
+    return float(text) if text is not None and text.isascii() and text.isdigit() else text
+
+
+def _status_errors() -> Iterator[type[BaseException]]:
+    for name in ("httpx", "httpx2"):
+        if (module := sys.modules.get(name)) is not None:
+            yield module.HTTPStatusError

@@ -1,0 +1,170 @@
+"""httpx and httpx2: the guard sits on the transport classes, so it does not matter who made a client, or when.
+
+    Client.send            says whether the body is read at once (a request extension)
+    HTTPTransport          the guard: one logical call through the pipeline of its origin
+      what was there       called once for each attempt; a tracer's wrapper, or the library itself
+
+Mock, ASGI, WSGI and custom transports never come here; a subclass comes here by `super()`.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..call import Call
+from ..errors import HandrailError
+from ._httpx_library import Library
+from ._httpx_wire import Exchange
+from ._httpx_wishes import limits, resend_class
+from .failure import Failure, mark
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ..registry import Registry
+
+__all__ = ["install"]
+
+_BUFFERED = "handrail.buffered"
+_PORTS = {"http": 80, "https": 443}
+
+Handler = Callable[..., Any]
+
+_undo: dict[type, Callable[[], None]] = {}
+
+
+class _Guard:
+    """The registry, put around one library's transports. `on` is false once it was undone."""
+
+    def __init__(self, module: ModuleType, registry: "Registry") -> None:
+        self.on = True
+        self._library = Library(module)
+        self._registry = registry
+
+    def around_async(self, original: Any) -> Handler:
+        """`handle_async_request` with the pipeline around it."""
+
+        @wraps(original)
+        async def handle_async_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
+            send: Handler = original.__get__(transport, type(transport))
+            port = request.url.port or _PORTS.get(request.url.scheme)
+            if port is None or not self.on:
+                response: httpx.Response = await send(request)
+                return response
+            entry = self._registry.pipeline(request.url.scheme, request.url.host, port)
+            call = self._call(entry.target, send, request)
+            try:
+                return await entry.pipeline.run(call)
+            except Exception as error:
+                self._leave(error, call, request)
+                raise
+
+        return handle_async_request
+
+    def around_sync(self, original: Any) -> Handler:
+        """`handle_request` with the pipeline around it."""
+
+        @wraps(original)
+        def handle_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
+            send: Handler = original.__get__(transport, type(transport))
+            port = request.url.port or _PORTS.get(request.url.scheme)
+            if port is None or not self.on:
+                response: httpx.Response = send(request)
+                return response
+            entry = self._registry.pipeline(request.url.scheme, request.url.host, port)
+            call = self._call(entry.target, send, request)
+            try:
+                return entry.pipeline.run_sync(call)
+            except Exception as error:
+                self._leave(error, call, request)
+                raise
+
+        return handle_request
+
+    def _call(self, target: str, send: Handler, request: "httpx.Request") -> "Call[httpx.Response]":
+        library, registry, extensions = self._library, self._registry, request.extensions
+        buffered = _BUFFERED in extensions
+        call: Call[httpx.Response] = Call(
+            Exchange(library, send, request, registry.tools, buffered=buffered),
+            target=target,
+            operation=request.method,
+            resend=resend_class(request, library.byte_stream),
+        )
+        timeouts = extensions.get("timeout", library.unsaid_timeout)
+        if timeouts != library.unsaid_timeout:
+            call.attempt_timeout, call.total_timeout = limits(timeouts, registry.settings, streamed=not buffered)
+        return call
+
+    def _leave(self, error: Exception, call: "Call[httpx.Response]", request: "httpx.Request") -> None:
+        if isinstance(error, HandrailError):
+            self._library.dress(error, request)
+        elif call.verdict.transient:
+            mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+
+
+def _marking_async(send: Any) -> Handler:
+    @wraps(send)
+    async def marked(
+        client: object, request: "httpx.Request", *, stream: bool = False, **options: Any
+    ) -> "httpx.Response":
+        _mark(request, stream)
+        response: httpx.Response = await send(client, request, stream=stream, **options)
+        return response
+
+    return marked
+
+
+def _marking_sync(send: Any) -> Handler:
+    @wraps(send)
+    def marked(client: object, request: "httpx.Request", *, stream: bool = False, **options: Any) -> "httpx.Response":
+        _mark(request, stream)
+        response: httpx.Response = send(client, request, stream=stream, **options)
+        return response
+
+    return marked
+
+
+def _mark(request: "httpx.Request", stream: bool) -> None:
+    # An extension, since redirects and auth flows hand it on to the requests that they make.
+    # Never in place: the caller may have given one dict to several requests.
+    if not stream:
+        request.extensions = {**request.extensions, _BUFFERED: True}
+    elif _BUFFERED in request.extensions:
+        request.extensions = {name: value for name, value in request.extensions.items() if name != _BUFFERED}
+
+
+def install(module: ModuleType, registry: "Registry") -> Callable[[], None]:
+    """Patch the classes of `module`; see `outbound.install`."""
+    known = _undo.get(module.AsyncHTTPTransport)
+    if known is not None:
+        return known
+    guard = _Guard(module, registry)
+    patched = [
+        _patch(module.AsyncHTTPTransport, "handle_async_request", guard.around_async),
+        _patch(module.HTTPTransport, "handle_request", guard.around_sync),
+        _patch(module.AsyncClient, "send", _marking_async),
+        _patch(module.Client, "send", _marking_sync),
+    ]
+
+    def undo() -> None:
+        if _undo.pop(module.AsyncHTTPTransport, None) is None:
+            return
+        guard.on = False  # also where a later wrapper still holds ours inside
+        for restore in patched:
+            restore()
+
+    _undo[module.AsyncHTTPTransport] = undo
+    return undo
+
+
+def _patch(owner: type, name: str, wrap: Callable[[Any], Handler]) -> Callable[[], None]:
+    original = vars(owner)[name]  # unbound, and a tracer's wrapper as it is
+    ours = wrap(original)
+    setattr(owner, name, ours)
+
+    def restore() -> None:
+        if vars(owner).get(name) is ours:
+            setattr(owner, name, original)
+
+    return restore

@@ -1,0 +1,118 @@
+"""The parts of httpx that we use, looked up once: httpx2 has the same names, as classes of its own."""
+
+import inspect
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Library"]
+
+
+class _Chunks:
+    """A body that was read already. Chunk for chunk as it came, and each is let go once handed on."""
+
+    def __init__(self, chunks: list[bytes], consumed: type[Exception]) -> None:
+        self._chunks: list[bytes] | None = chunks
+        self._consumed = consumed
+
+    def _take(self) -> Iterator[bytes]:
+        chunks, self._chunks = self._chunks, None
+        if chunks is None:
+            raise self._consumed
+        chunks.reverse()
+        while chunks:
+            yield chunks.pop()
+
+
+class _SyncChunks(_Chunks):
+    def __iter__(self) -> Iterator[bytes]:
+        return self._take()
+
+
+class _AsyncChunks(_Chunks):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._take():
+            yield chunk
+
+
+class Library:
+    """One of `httpx` and `httpx2`: its body classes, its errors, its default timeout."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.byte_stream: type = module.ByteStream
+        self._sync_body: Any = type("HeldBody", (_SyncChunks, module.SyncByteStream), {})
+        self._async_body: Any = type("HeldAsyncBody", (_AsyncChunks, module.AsyncByteStream), {})
+        self._consumed = module.StreamConsumed
+        default = inspect.signature(module.Client.__init__).parameters["timeout"].default
+        self.unsaid_timeout: dict[str, float | None] = default.as_dict()
+        self._verdicts: tuple[tuple[tuple[type[Exception], ...], Verdict], ...] = (
+            ((module.ConnectError, module.ConnectTimeout), CONNECT),
+            ((module.PoolTimeout,), POOL),
+            ((module.TimeoutException,), TIMEOUT),
+            ((module.NetworkError, module.RemoteProtocolError, module.ProxyError), NETWORK),
+            ((module.HTTPError, module.InvalidURL, module.StreamError), MISUSE),
+        )
+        self._dressed = _dressed(module)
+
+    def held_async(self, chunks: list[bytes]) -> "httpx.AsyncByteStream":
+        """A response stream on a loop, of chunks already read."""
+        body: httpx.AsyncByteStream = self._async_body(chunks, self._consumed)
+        return body
+
+    def held_sync(self, chunks: list[bytes]) -> "httpx.SyncByteStream":
+        """The same on a thread."""
+        body: httpx.SyncByteStream = self._sync_body(chunks, self._consumed)
+        return body
+
+    def judge(self, error: BaseException) -> Verdict:
+        """The verdict on what a transport raised."""
+        if not isinstance(error, Exception):
+            return CANCELLED  # asyncio's, trio's, or the end of the process: never the peer's doing
+        if isinstance(error, errors.TimedOut):
+            return TIMEOUT
+        for kinds, verdict in self._verdicts:
+            if isinstance(error, kinds):
+                return MISUSE if verdict is CONNECT and _distrusts(error) else verdict
+        return FOREIGN
+
+    def dress(self, error: errors.HandrailError, request: "httpx.Request") -> None:
+        """Make an error of ours the library's own kind too.
+
+        The class of the object is changed, rather than a new object raised, so that its
+        traceback, notes and causes stay, and listeners and callers see one and the same error.
+        """
+        dressed = self._dressed.get(type(error))
+        if dressed is not None:
+            error.__class__ = dressed
+            error.__dict__["_request"] = request
+
+
+def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors.HandrailError]]:
+    # Nothing was sent: as after a refused connection. A time limit: the peer may have acted.
+    kinds: dict[type[errors.HandrailError], type[Exception]] = {
+        errors.CircuitOpen: module.ConnectError,
+        errors.BulkheadFull: module.ConnectError,
+        errors.RetryBudgetSpent: module.ConnectError,
+        errors.AttemptTimedOut: module.ReadTimeout,
+        errors.DeadlineExceeded: module.ReadTimeout,
+    }
+    # The library's class first: where a handler is looked up along the class's bases, the app's
+    # own one for httpx errors is found before one for HandrailError or TimeoutError.
+    return {ours: type(ours.__name__, (theirs, ours), {"__doc__": ours.__doc__}) for ours, theirs in kinds.items()}
+
+
+def _distrusts(error: BaseException) -> bool:
+    """Whether a certificate was refused, which no further attempt will change."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -1,0 +1,56 @@
+"""What the code that calls says about its request: how long it may take, and whether to send it twice."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING
+
+from ..call import Resend
+
+if TYPE_CHECKING:
+    import httpx
+
+    from ..settings import ResilienceSettings
+
+__all__ = ["cut_to", "limits", "resend_class"]
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+_PHASES = ("connect", "read", "write", "pool")
+
+Timeouts = Mapping[str, float | None]
+"""httpx's four phases in seconds, None for no bound."""
+
+
+def limits(timeouts: Timeouts, settings: "ResilienceSettings", *, streamed: bool) -> tuple[float | None, float | None]:
+    """Attempt and total timeout (seconds) for a call whose code wrote `timeouts`; None: the settings.
+
+    httpx bounds each phase by itself, so an attempt may last the sum of them: that is never cut
+    short. What the attempt gains, the total gains. None means no bound for a stream alone;
+    elsewhere it is what people write without meaning "hang forever".
+    """
+    written = [seconds for phase in _PHASES if (seconds := timeouts.get(phase)) is not None]
+    if streamed and len(written) < len(_PHASES):
+        return inf, inf
+    longer = sum(written) - settings.attempt_timeout
+    if longer <= 0:
+        return None, None
+    return settings.attempt_timeout + longer, settings.total_timeout + longer
+
+
+def cut_to(timeouts: Timeouts, left: float) -> dict[str, float | None]:
+    """A copy in which no phase may last longer than `left` seconds."""
+    return {phase: left if (seconds := timeouts.get(phase)) is None or seconds > left else seconds for phase in _PHASES}
+
+
+def resend_class(request: "httpx.Request", replayable: type) -> Resend:
+    """May this request be sent again? RFC 9110, 9.2.2, and draft-ietf-httpapi-idempotency-key-header."""
+    if not isinstance(request.stream, replayable) and not _form_in_memory(request.stream):
+        return Resend.ONE_SHOT
+    if request.method in _SAFE:
+        return Resend.SAFE
+    return Resend.KEYED if request.headers.get("idempotency-key") else Resend.UNSAFE
+
+
+def _form_in_memory(stream: object) -> bool:
+    """Multipart form data that holds no open file."""
+    fields = getattr(stream, "fields", None)
+    return isinstance(fields, list) and all(isinstance(getattr(field, "file", b""), (bytes, str)) for field in fields)
