@@ -1,111 +1,146 @@
-"""Exporters that cannot hurt the service: one warning for a dead collector, everything lost is counted.
-
-The SDK's exporters log two to four lines for each failed batch; their lines are held back while
-one of ours is exporting, and the last of them becomes the reason in our own warning.
-"""
+"""Exporters that cannot hurt the service: one warning for a dead collector, everything lost is counted."""
 
 import logging
-import threading
+import os
 import time
 from collections.abc import Callable, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, SpanExportResult
 
+from ._sdk_log import listening, on_overflow, reason
 from .settings import LOCAL, TracingSettings
 
-__all__ = ["GuardedExporter", "build"]
+__all__ = ["CountedExporter", "GuardedExporter", "build"]
 
 _log = logging.getLogger("handrail")
-_SDK_LOGGERS = (
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-    "opentelemetry.exporter.otlp.common.http",
-    "urllib3.connectionpool",
-)
+
 _QUIET_FOR = 60.0
 """Seconds between two warnings about the same destination."""
 
 
-class _Hush(logging.Filter):
-    """Holds back what the SDK says on a thread that is inside one of our exports."""
+class CountedExporter(SpanExporter):
+    """An exporter that keeps the books; numbers are spans since the start of the process."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.here = threading.local()
+    @property
+    def exported(self) -> int:
+        """Spans that the destination took."""
+        raise NotImplementedError
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        heard: list[str] | None = getattr(self.here, "heard", None)
-        if heard is None:
-            return True
-        heard.append(record.getMessage())
-        return False
+    @property
+    def dropped(self) -> int:
+        """Spans that are lost: refused, unanswered, or pushed out of a full queue."""
+        raise NotImplementedError
+
+    def late(self, seconds: float) -> None:
+        """Take note that somebody waited `seconds` for a flush and gave up."""
+        raise NotImplementedError
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  (the SDK's signature)
+        """Nothing is held here."""
+        return True
 
 
-_hush = _Hush()
+class GuardedExporter(CountedExporter):
+    """Hands spans to an exporter; never raises, warns at most once a minute, counts.
 
-
-class GuardedExporter(SpanExporter):
-    """Hands spans to `inner`; never raises, never says more than a line a minute, counts.
-
-    `exported` and `dropped` are numbers of spans since the start of the process.
+    `make` is called on the first export, on the exporting thread: importing and building the OTLP
+    exporters costs up to a quarter of a second. It is called again after a fork, which neither
+    gRPC channels nor shared connections survive.
     """
 
-    def __init__(self, inner: SpanExporter, destination: str, *, now: Callable[[], float] = time.monotonic) -> None:
-        self.inner = inner
+    def __init__(
+        self, make: Callable[[], SpanExporter], destination: str, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.destination = destination
-        self.exported = 0
-        self.dropped = 0
+        self._exported = 0
+        self._dropped = 0
+        self._make = make
         self._now = now
-        self._silent_until = 0.0
-        self._untold = 0
-        for name in _SDK_LOGGERS:
-            logging.getLogger(name).addFilter(_hush)  # adding it twice is the same as once
+        self._inner: SpanExporter | None = None
+        self._pid = 0
+        self._closed = False
+        self._busy = 0
+        self._silent_until = -1.0
+        self._failing = False
+        on_overflow(self._pushed_out)
+
+    @property
+    def exported(self) -> int:
+        """Spans that the destination took."""
+        return self._exported
+
+    @property
+    def dropped(self) -> int:
+        """Spans that are lost: refused, unanswered, or pushed out of a full queue."""
+        return self._dropped
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export one batch; FAILURE where it is lost."""
         heard: list[str] = []
-        _hush.here.heard = heard
+
+        def hear(message: str) -> None:
+            heard.append(message)
+            # The SDK goes on trying for ten seconds; the reader of the log should not wait for that.
+            self._tell(reason(message))
+
+        self._busy += 1
         try:
-            result = self.inner.export(spans)
-        except Exception as error:
+            with listening(hear):
+                result = SpanExportResult.FAILURE if self._closed else self._exporter().export(spans)
+        except Exception as error:  # the exporting thread must survive whatever an exporter raises
             heard.append(f"{type(error).__name__}: {error}")
             result = SpanExportResult.FAILURE
         finally:
-            _hush.here.heard = None
+            self._busy -= 1
         if result is SpanExportResult.SUCCESS:
-            self.exported += len(spans)
-            self._untold = 0
-            return result
-        self.dropped += len(spans)
-        self._tell(len(spans), heard)
+            self._succeeded(len(spans))
+        else:
+            self._dropped += len(spans)
+            self._tell(reason(heard[-1]) if heard else "export failed")
         return result
 
-    def _tell(self, lost: int, heard: list[str]) -> None:
-        self._untold += lost
+    def late(self, seconds: float) -> None:
+        """Say that a flush gave up after `seconds`."""
+        self._tell(f"no answer within {seconds:g} s")
+
+    def shutdown(self) -> None:
+        """Stop exporting; an export under way gives up its retries."""
+        self._closed = True
+        if self._busy:
+            self._tell("no answer before the end")
+        if self._inner is not None and self._pid == os.getpid():
+            with listening(lambda _message: None):
+                self._inner.shutdown()
+
+    def _exporter(self) -> SpanExporter:
+        if self._inner is None or self._pid != os.getpid():
+            self._inner = self._make()
+            self._pid = os.getpid()
+        return self._inner
+
+    def _succeeded(self, count: int) -> None:
+        self._exported += count
+        if self._failing:
+            self._failing = False
+            _log.info("spans reach %s again; %d were lost", self.destination, self._dropped)
+
+    def _pushed_out(self) -> None:
+        self._dropped += 1
+        self._tell("the queue of spans is full")
+
+    def _tell(self, why: str) -> None:
+        self._failing = True
         now = self._now()
         if now < self._silent_until:
             return
         self._silent_until = now + _QUIET_FOR
         _log.warning(
-            "cannot export spans to %s: %s; %d lost (%d in all), requests are not affected",
-            self.destination,
-            _reason(heard),
-            self._untold,
-            self.dropped,
+            "spans do not reach %s: %s; %d lost so far, requests are not affected", self.destination, why, self._dropped
         )
-        self._untold = 0
-
-    def shutdown(self) -> None:
-        """Stop exporting; an export under way gives up its retries."""
-        self.inner.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Nothing is held here."""
-        return self.inner.force_flush(timeout_millis)
 
 
-class _Several(SpanExporter):
+class _Several(CountedExporter):
     """Every exporter gets every span; each is guarded by itself."""
 
     def __init__(self, exporters: Sequence[GuardedExporter]) -> None:
@@ -113,53 +148,56 @@ class _Several(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         results = [exporter.export(spans) for exporter in self._exporters]
-        return max(results, key=lambda result: result.value)
+        return max(results, key=lambda result: result.value, default=SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:
         for exporter in self._exporters:
             exporter.shutdown()
 
+    def late(self, seconds: float) -> None:
+        for exporter in self._exporters[-1:]:
+            exporter.late(seconds)
+
     @property
     def exported(self) -> int:
-        return min(exporter.exported for exporter in self._exporters)
+        return min((exporter.exported for exporter in self._exporters), default=0)
 
     @property
     def dropped(self) -> int:
-        return max(exporter.dropped for exporter in self._exporters)
+        return max((exporter.dropped for exporter in self._exporters), default=0)
 
 
-def build(settings: TracingSettings) -> GuardedExporter | _Several | None:
-    """The exporter for `settings`, or None where no spans are to leave ("none", or disabled)."""
-    if settings.disabled or not settings.exporters:
-        return None
-    exporters = [_one(name, settings) for name in settings.exporters]
+def build(settings: TracingSettings) -> CountedExporter:
+    """The exporter for `settings`; with no exporter named it takes spans and forgets them.
+
+    Raises ValueError for an exporter that `TracingSettings` does not know.
+    """
+    # The collector last: while it is dead, the others should not wait for it.
+    exporters = [_one(name, settings) for name in sorted(settings.exporters, key=lambda name: name == "otlp")]
     return exporters[0] if len(exporters) == 1 else _Several(exporters)
 
 
 def _one(name: str, settings: TracingSettings) -> GuardedExporter:
     if name == LOCAL:
-        from .local import LocalSpanExporter
-
-        return GuardedExporter(
-            LocalSpanExporter(settings.store, max_bytes=settings.store_max_bytes), f"the local store {settings.store}"
-        )
+        return GuardedExporter(lambda: _local(settings), f"the local store {settings.store}")
     if name == "console":
-        return GuardedExporter(ConsoleSpanExporter(), "the console")
-    if name != "otlp":
-        raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
-    return GuardedExporter(_otlp(settings), settings.endpoint or "the default OTLP endpoint")
+        return GuardedExporter(ConsoleSpanExporter, "the console")
+    if name == "otlp":
+        return GuardedExporter(lambda: _otlp(settings), settings.endpoint or "the default OTLP endpoint")
+    raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
+
+
+def _local(settings: TracingSettings) -> SpanExporter:
+    from .local import LocalSpanExporter
+
+    return LocalSpanExporter(settings.store, max_bytes=settings.store_max_bytes)
 
 
 def _otlp(settings: TracingSettings) -> SpanExporter:
-    # Imported here: 150 ms for HTTP, 236 ms for gRPC over bare Python.
     if settings.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-        return Grpc(endpoint=settings.endpoint)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        return GrpcExporter(endpoint=settings.endpoint)
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    return OTLPSpanExporter(endpoint=settings.endpoint)
-
-
-def _reason(heard: list[str]) -> str:
-    return heard[0].strip() if heard else "export failed"
+    return HttpExporter(endpoint=settings.endpoint)

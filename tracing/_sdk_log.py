@@ -1,0 +1,99 @@
+"""The SDK's own log lines about exporting, turned into one clear reason.
+
+Its exporters write two to four lines for each failed batch. While one of our exports runs, the
+lines of that thread come here instead; exporters that a service set up itself keep theirs.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakMethod
+
+__all__ = ["listening", "on_overflow", "reason"]
+
+_EXPORTERS = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.common.http",
+    "urllib3.connectionpool",
+)
+_PROCESSOR = "opentelemetry.sdk._shared_internal"
+
+Hear = Callable[[str], None]
+
+_REASONS = (
+    (re.compile(r"Connection refused|ECONNREFUSED", re.IGNORECASE), "connection refused"),
+    (re.compile(r"getaddrinfo|Name or service not known|name resolution|DNS", re.IGNORECASE), "host name not found"),
+    (re.compile(r"timed out|DEADLINE_EXCEEDED", re.IGNORECASE), "no answer in time"),
+    (re.compile(r"batch code: (\d{3}), reason: (.*)", re.DOTALL), r"answered \1 \2"),
+    (re.compile(r"error code: StatusCode\.(\w+), error details: (.*)", re.DOTALL), r"answered \1: \2"),
+    (re.compile(r"Transient error (?:StatusCode\.)?(.+?) encountered", re.DOTALL), r"answered \1"),
+)
+
+
+def reason(message: str) -> str:
+    """The SDK's message in a few words; at most 200 characters on one line."""
+    for pattern, text in _REASONS:
+        found = pattern.search(message)
+        if found is not None:
+            message = found.expand(text)
+            break
+    return " ".join(message.split())[:200]
+
+
+@contextmanager
+def listening(hear: Hear) -> Iterator[None]:
+    """Hand what the SDK's exporters log on this thread to `hear`, and keep it out of the log."""
+    for name in _EXPORTERS:
+        logging.getLogger(name).addFilter(_hush)  # adding it again changes nothing
+    outer = getattr(_hush.here, "hear", None)
+    _hush.here.hear = hear
+    try:
+        yield
+    finally:
+        _hush.here.hear = outer
+
+
+def on_overflow(lost: Callable[[], None]) -> None:
+    """Call the method `lost` for each span that a full queue pushes out, in place of the SDK's warning.
+
+    It runs on the thread of a request. The method is held weakly.
+    """
+    _overflow.listeners.append(WeakMethod(lost))
+    logger = logging.getLogger(_PROCESSOR)
+    if _overflow not in logger.filters:
+        logger.filters.insert(0, _overflow)  # before the SDK's own filter, which hides repetitions
+
+
+class _Hush(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        hear: Hear | None = getattr(self.here, "hear", None)
+        if hear is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            hear(record.getMessage())
+        return False
+
+
+class _Overflow(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners: list[WeakMethod[Callable[[], None]]] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("Queue full, dropping Span"):
+            return True
+        live = [lost for held in self.listeners if (lost := held()) is not None]
+        for lost in live:
+            lost()
+        return not live
+
+
+_hush = _Hush()
+_overflow = _Overflow()
