@@ -1,18 +1,68 @@
-"""The route template of a request, mounts included: "/v1/orders/{id}", never a path with its values."""
+"""The route template of a request, mounts included: "/v1/orders/{id}", never a path with its values.
+
+Starlette and FastAPI leave the matched route in the scope, Litestar its template. Quart and Django leave nothing:
+see `_route_hooks`.
+"""
 
 from collections.abc import MutableMapping
 from typing import Any
 
+from . import _route_hooks
+from ._route_tree import Found, leaf_of, routes_of, walk
+
 __all__ = ["Routes"]
+
+Scope = MutableMapping[str, Any]
+
+_MAX_KEPT = 4096
 
 
 class Routes:
-    """Looks up templates for one application."""
+    """Looks up templates for one application; what it found it keeps, per route."""
 
     def __init__(self, app: object) -> None:
         self._app = app
+        self._known: dict[int, tuple[object, list[Found]]] = {}
+        self._django = _route_hooks.django_app(app)
+        _route_hooks.connect_quart()
 
-    def template(self, scope: MutableMapping[str, Any]) -> str | None:
-        """The template of the route that answered, or None where none did or nobody knows."""
-        path: str | None = getattr(scope.get("route"), "path_format", None)
-        return path
+    def template(self, scope: Scope) -> str | None:
+        """The template of the route that answered, or None where none did or nobody knows it."""
+        if "path_template" in scope:  # Litestar; "" where nothing matched
+            return scope["path_template"] or None
+        leaf = leaf_of(scope)
+        if leaf is None:
+            leaf = scope.get("endpoint")  # Starlette before 1.0 leaves no route
+            if leaf is None:
+                return self._other(scope)
+        known = self._known.get(id(leaf))
+        places = known[1] if known is not None else self._find(scope, leaf)
+        if not places:
+            return None
+        root = scope.get("app_root_path", scope.get("root_path", "")) or ""
+        place = places[0] if len(places) == 1 else _choose(places, scope["path"].removeprefix(root))
+        return (root.rstrip("/") + place.template) or "/"
+
+    def _find(self, scope: Scope, leaf: object) -> list[Found]:
+        """All places where this route can be reached: a sub-application may be mounted more than once."""
+        routes = routes_of(scope.get("router")) or routes_of(self._app)
+        places = [place for place in walk(routes) if place.leaf is leaf or place.endpoint is leaf]
+        if len(self._known) >= _MAX_KEPT:  # an application that makes routes as it goes
+            self._known.clear()
+        self._known[id(leaf)] = (leaf, places)
+        return places
+
+    def _other(self, scope: Scope) -> str | None:
+        told = scope.get(_route_hooks.ROUTE)
+        if told is not None:
+            return str(told)
+        _route_hooks.connect_quart()  # imported since: the next request has its route
+        return _route_hooks.django_template(scope) if self._django else None
+
+
+def _choose(places: list[Found], path: str) -> Found:
+    for loosely in (False, True):
+        for place in places:
+            if place.fits(path, loosely=loosely):
+                return place
+    return places[0]
