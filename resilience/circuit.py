@@ -86,9 +86,8 @@ class CircuitBreaker:
         with self._lock:
             if (window := self._window) is None:
                 return self._last_rate, self._last_calls
-            window.forget(self._now())
-            calls = window.good + window.bad
-            return (window.bad / calls if calls else 0.0), calls
+            bad, calls = window.counts(self._now())
+            return (bad / calls if calls else 0.0), calls
 
     def retry_after(self) -> float:
         """Seconds until the next probe may go out; 0 where a call would be admitted now."""
@@ -164,11 +163,12 @@ class CircuitBreaker:
             self._tools.emit(changed)
 
     def _failed(self, window: Window, call: Call[R]) -> CircuitChanged | None:
-        window.add_bad(self._now())
-        calls = window.good + window.bad
-        if calls < self._minimum or window.bad < self._limit * calls:
+        now = self._now()
+        window.add_bad(now)
+        bad, calls = window.counts(now)
+        if calls < self._minimum or bad < self._limit * calls:
             return None
-        return self._open(call, window.bad / calls, calls)
+        return self._open(call, bad / calls, calls)
 
     def _probed(self, call: Call[R], count: Count) -> CircuitChanged | None:
         self._probe = None

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import anyio
 
+from .timer import loop_timer
+
 __all__ = ["Clock", "Jitter", "SystemClock", "Timer"]
 
 Jitter = Callable[[], float]
@@ -16,13 +18,13 @@ Jitter = Callable[[], float]
 
 
 class Timer(Protocol):
-    """The part of `asyncio.Timeout` that we rely on."""
+    """A block that may not last longer than it was given; entered inside a running task."""
 
-    async def __aenter__(self) -> object:
+    def __enter__(self) -> object:
         """Start to run."""
         ...
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> bool | None:
         """Stop; raises TimeoutError where the time was up and nothing else had happened."""
@@ -58,7 +60,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock: asyncio's timers, or anyio's where another loop runs."""
+    """The machine's clock: timers of asyncio, or anyio's where another loop runs."""
 
     now = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
@@ -68,9 +70,8 @@ class SystemClock:
         await anyio.sleep(seconds)
 
     def timeout(self, seconds: float) -> Timer:
-        # asyncio's own timer costs a fifth of a cancel scope.
         if asyncio._get_running_loop() is not None:
-            return asyncio.timeout(seconds)
+            return loop_timer(seconds)
         return _ScopeTimer(seconds)
 
 
@@ -81,12 +82,12 @@ class _ScopeTimer:
         self._seconds = seconds
         self._scope = anyio.CancelScope()
 
-    async def __aenter__(self) -> object:
+    def __enter__(self) -> object:
         self._scope.deadline = anyio.current_time() + self._seconds
         self._scope.__enter__()
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> bool | None:
         caught = self._scope.__exit__(kind, error, trace)

@@ -9,6 +9,7 @@ from .call import Call, Resend
 from .classify import CANCELLED, CONNECT, FOREIGN, NETWORK, TIMEOUT, Verdict, of_status
 from .clock import Timer
 from .events import Event
+from .timer import loop_timer
 
 __all__ = ["FakeClock", "RecordingListener", "Reply", "ScriptedWire", "run"]
 
@@ -54,8 +55,8 @@ class FakeClock:
         self.advance(seconds)
 
     def timeout(self, seconds: float) -> Timer:
-        """A real timer of the running loop; it follows this clock on the loop of `run`."""
-        return asyncio.timeout(seconds)
+        """A timer of the running loop; it follows this clock on the loop of `run`."""
+        return loop_timer(seconds)
 
 
 class _Idle(selectors.SelectSelector):

@@ -104,7 +104,7 @@ class AttemptTimeout:
             timer = call.timer = timeout(left)
             theirs: BaseException | None = None
             try:
-                async with timer:
+                with timer:
                     try:
                         return await call_next(call)
                     except TimeoutError as error:

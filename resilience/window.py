@@ -12,42 +12,40 @@ class Window:
     that is older than the newest seen counts as the newest.
     """
 
-    __slots__ = ("_bad", "_good", "_newest", "_per_second", "bad", "good")
+    __slots__ = ("_bad", "_ends", "_good", "_slot", "_width")
 
     def __init__(self, seconds: float) -> None:
-        self._per_second = _BUCKETS / seconds
+        self._width = seconds / _BUCKETS
         self._good = [0] * _BUCKETS
         self._bad = [0] * _BUCKETS
-        self._newest = 0
-        self.good = 0
-        """Successes in the window, as of the last time it was told."""
-        self.bad = 0
-        """Failures in the window, as of the last time it was told."""
+        self._slot = 0
+        self._ends = 0.0
+        """When the newest bucket is over."""
 
     def add_good(self, now: float) -> None:
         """Count a success."""
-        slot = int(now * self._per_second)
-        if slot > self._newest:
-            self._advance(slot)
-        self._good[self._newest % _BUCKETS] += 1
-        self.good += 1
+        if now >= self._ends:
+            self._advance(now)
+        self._good[self._slot] += 1
 
     def add_bad(self, now: float) -> None:
         """Count a failure."""
-        self.forget(now)
-        self._bad[self._newest % _BUCKETS] += 1
-        self.bad += 1
+        if now >= self._ends:
+            self._advance(now)
+        self._bad[self._slot] += 1
 
-    def forget(self, now: float) -> None:
-        """Drop what is too old by now."""
-        slot = int(now * self._per_second)
-        if slot > self._newest:
-            self._advance(slot)
+    def counts(self, now: float) -> tuple[int, int]:
+        """The failures and all calls that are remembered now."""
+        if now >= self._ends:
+            self._advance(now)
+        bad = sum(self._bad)
+        return bad, bad + sum(self._good)
 
-    def _advance(self, slot: int) -> None:
-        for passed in range(max(self._newest + 1, slot - _BUCKETS + 1), slot + 1):
-            index = passed % _BUCKETS
-            self.good -= self._good[index]
-            self.bad -= self._bad[index]
-            self._good[index] = self._bad[index] = 0
-        self._newest = slot
+    def _advance(self, now: float) -> None:
+        passed = int((now - self._ends) / self._width) + 1
+        for _ in range(min(passed, _BUCKETS)):
+            self._slot = (self._slot + 1) % _BUCKETS
+            self._good[self._slot] = self._bad[self._slot] = 0
+        self._ends += passed * self._width
+        if self._ends <= now:  # rounding
+            self._ends = now + self._width
