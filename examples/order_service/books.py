@@ -36,7 +36,8 @@ class Ledgers:
     """What the services wrote down, by order."""
 
     def __init__(self, folder: Path) -> None:
-        self.status = dict(_rows(folder, "order", "SELECT order_id, status FROM orders"))
+        orders = _rows(folder, "order", "SELECT order_id, status FROM orders")
+        self.status = {order_id: status for order_id, status in orders}  # noqa: C416  (the types need the names)
         kinds = _rows(folder, "payment", "SELECT order_id, kind FROM ledger WHERE amount > 0")
         self.charges = Counter(order_id for order_id, kind in kinds if kind == "charge")
         self.refunds = Counter(order_id for order_id, kind in kinds if kind == "refund")

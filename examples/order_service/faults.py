@@ -62,7 +62,8 @@ class Faults:
             unknown = sorted(set(wish) - {field.name for field in fields(Plan)})
             if unknown:
                 answer = JSONResponse({"error": f"unknown faults: {', '.join(unknown)}"}, 422)
-                return await answer(request.scope, request.receive, send)
+                await answer(request.scope, request.receive, send)
+                return
             self.plan, self.calls = Plan(**wish), 0
         await JSONResponse(asdict(self.plan))(request.scope, request.receive, send)
 
@@ -96,7 +97,8 @@ def _cut(send: Send) -> Send:
     async def cut(message: Message) -> None:
         body = message.get("body", b"")
         if not body:
-            return await send(message)
+            await send(message)
+            return
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         raise ConnectionResetError("injected fault: cut in the middle of the body")
 

@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -38,19 +39,28 @@ def free_port() -> int:
     raise FleetError("no free port between 20000 and 32000")
 
 
+def _neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """Without what would make one machine's run differ from another's."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(("HANDRAIL_", "OTEL_"))}
+    return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
+
+
 class Fleet:
     """Starts on entering, ends on leaving only what it started. `folder` gets databases and logs.
 
-    `environ` is added to this process's environment for every service. Raises FleetError when
-    a service does not answer its health check within 30 seconds.
+    `environ` is added for every service to this process's environment, of which HANDRAIL_*, OTEL_*
+    and proxies do not count. Raises FleetError when a service is not healthy within 30 seconds.
     """
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.environ = {**os.environ, **environ, "DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+        self.environ = {**_neutral(os.environ), **environ, "DATA_DIR": str(folder)}
         self.ports = {name: free_port() for name in SERVICES}
         self.environ |= {f"{name.upper()}_URL": self.url(name) for name in SERVICES}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._closed = False
+        self._lock = threading.Lock()  # closing may meet a launch on another thread
 
     def url(self, name: str) -> str:
         """Where a service listens."""
@@ -77,7 +87,9 @@ class Fleet:
         command = [sys.executable, "-m", "uvicorn", f"examples.order_service.{name}:app"]
         command += ["--host", "127.0.0.1", "--port", str(self.ports[name])]
         command += ["--no-access-log", "--timeout-graceful-shutdown", "4"]
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with self._lock, (self.folder / f"{name}.log").open("ab") as log:
+            if self._closed:
+                raise FleetError(f"{name} is not started: the fleet has been closed")
             self.processes[name] = subprocess.Popen(
                 command, cwd=ROOT, env={**self.environ, "OTEL_SERVICE_NAME": name}, stdout=log, stderr=log
             )
@@ -86,7 +98,8 @@ class Fleet:
         """Wait until a service answers its health check."""
         ends = time.monotonic() + START_BOUND
         while time.monotonic() < ends:
-            if self.processes[name].poll() is not None:
+            process = self.processes.get(name)
+            if process is None or process.poll() is not None:
                 break
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url(name)}/healthz", timeout=2, trust_env=False).is_success:
@@ -101,7 +114,8 @@ class Fleet:
 
     def stop(self, *names: str) -> None:
         """End services gracefully; from then on their ports refuse connections."""
-        ending = [self.processes.pop(name) for name in names if name in self.processes]
+        with self._lock:
+            ending = [self.processes.pop(name) for name in names if name in self.processes]
         for process in ending:
             process.terminate()
         for process in ending:
@@ -122,7 +136,9 @@ class Fleet:
         return ""
 
     def close(self) -> None:
-        """End what still runs: the caller first, so that no call of its breaks."""
+        """End what still runs, for good: the caller first, so that no call of its breaks."""
+        with self._lock:
+            self._closed = True
         try:
             self.stop("order")
         finally:

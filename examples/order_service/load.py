@@ -61,7 +61,7 @@ async def customers() -> AsyncIterator[httpx.AsyncClient]:
 class Load:
     """Orders for `url`; answers are collected in `answers` and handed to `seen`."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient, seen: Callable[[Answer], None] = lambda answer: None) -> None:
+    def __init__(self, url: str, client: httpx.AsyncClient, seen: Callable[[Answer], None]) -> None:
         self.url = url
         self.client = client
         self.seen = seen

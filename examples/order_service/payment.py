@@ -28,7 +28,8 @@ db = connect(
 CHARGE_BY_KEY = "SELECT id, order_id, amount FROM ledger WHERE kind = 'charge' AND idempotency_key = ?"
 REFUND_OF = "SELECT id, order_id, amount FROM ledger WHERE kind = 'refund' AND order_id = ?"
 CHARGED = "SELECT coalesce(sum(amount), 0) FROM ledger WHERE kind = 'charge' AND order_id = ?"
-WRITE = "INSERT INTO ledger (kind, order_id, idempotency_key, amount) VALUES (?, ?, ?, ?) RETURNING id, order_id, amount"
+WRITE = """INSERT INTO ledger (kind, order_id, idempotency_key, amount) VALUES (?, ?, ?, ?)
+    RETURNING id, order_id, amount"""
 
 
 async def charge(request: Request) -> JSONResponse:

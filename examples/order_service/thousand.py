@@ -1,0 +1,49 @@
+"""1,000 orders at 50 a second while payment answers 503 to every third call: none lost, none charged twice.
+
+`python -m examples.order_service.thousand [--count N] [--rate R]`; exit code 0 only if that holds.
+The settings are handrail's defaults.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .books import Books
+from .scenario import Phase, play
+
+__all__ = ["run"]
+
+
+async def run(folder: Path, count: int, rate: float) -> Books:
+    """Place the orders with services, databases and traces of their own in `folder`."""
+    phase = Phase("payment: 503 on every third call", count / rate, payment={"error_every": 3})
+    environ = {"OTEL_TRACES_EXPORTER": "local", "HANDRAIL_TRACES_DIR": str(folder / "traces")}
+    return await play(folder / "run", environ, rate, (phase,), lambda seen: None)
+
+
+def main() -> None:
+    """Run once and print the result."""
+    options = argparse.ArgumentParser(prog="python -m examples.order_service.thousand", description="1,000 orders.")
+    options.add_argument("--count", type=int, default=1000, help="how many orders (%(default)s)")
+    options.add_argument("--rate", type=float, default=50.0, help="orders each second (%(default)s)")
+    asked = options.parse_args()
+    if asked.rate <= 0 or asked.count < 1:
+        options.error("--rate must be above 0 and --count at least 1")
+    with tempfile.TemporaryDirectory(prefix="handrail-thousand-") as folder:
+        began = time.monotonic()
+        books = asyncio.run(run(Path(folder), asked.count, asked.rate))
+    print(
+        f"{books.orders} orders in {time.monotonic() - began:.0f} s: {books.placed} placed, "
+        f"{books.refused} refused with a clear answer, {len(books.lost)} lost, "
+        f"{len(books.charged_twice)} charged twice; p50 {books.p50 * 1e3:.0f} ms, p99 {books.p99 * 1e3:.0f} ms"
+    )
+    for order_id, why in list(books.lost.items())[:10]:
+        print(f"  {order_id}: {why}")
+    sys.exit(0 if books.sound else 1)
+
+
+if __name__ == "__main__":
+    main()
