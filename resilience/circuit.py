@@ -97,6 +97,8 @@ class CircuitBreaker:
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
 
+        now, success = self._now, Count.SUCCESS
+
         async def run(call: Call[R]) -> R:
             permit = self._window or self._admit(call)
             try:
@@ -104,13 +106,17 @@ class CircuitBreaker:
             except BaseException as error:
                 self._settle(permit, call, _count(call, error))
                 raise
-            self._settle(permit, call, call.verdict.count)
+            if permit is self._window and call.verdict.count is success and now() < permit.ends:
+                permit.fresh += 1  # no lock: nearly every call ends here
+            else:
+                self._settle(permit, call, call.verdict.count)
             return result
 
         return run
 
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread; shares all state with the other."""
+        now, success = self._now, Count.SUCCESS
 
         def run(call: Call[R]) -> R:
             permit = self._window or self._admit(call)
@@ -119,7 +125,10 @@ class CircuitBreaker:
             except BaseException as error:
                 self._settle(permit, call, _count(call, error))
                 raise
-            self._settle(permit, call, call.verdict.count)
+            if permit is self._window and call.verdict.count is success and now() < permit.ends:
+                permit.fresh += 1  # no lock: nearly every call ends here
+            else:
+                self._settle(permit, call, call.verdict.count)
             return result
 
         return run

@@ -94,10 +94,10 @@ class AttemptTimeout:
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        timeout = self._tools.clock.timeout
+        begin, timeout = self._begin, self._tools.clock.timeout
 
         async def run(call: Call[R]) -> R:
-            began, left = self._begin(call)
+            began, left = begin(call)
             if left == inf:
                 call.timer = None
                 return await call_next(call)
