@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .local import SUFFIX
 
-__all__ = ["Event", "Span", "Trace", "parse", "read"]
+__all__ = ["Event", "Span", "Trace", "parse", "read", "trace_ids"]
 
 _TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"')
 _START = re.compile(rb'"startTimeUnixNano":"(\d{1,20})"')
@@ -76,30 +76,40 @@ class Trace:
         return {"resourceSpans": [part for document in self.documents for part in _list(document, "resourceSpans")]}
 
 
-def read(folder: Path, *, trace_id: str = "", service: str | None = None, limit: int | None = None) -> list[Trace]:
-    """Traces in `folder`, newest first.
+def read(
+    folder: Path,
+    *,
+    trace_id: str = "",
+    keep: Callable[[Trace], bool] = lambda _trace: True,
+    limit: int | None = None,
+) -> list[Trace]:
+    """Traces in `folder`, newest first: those that `keep` wants, at most `limit`.
 
-    `trace_id` may be the beginning of an id; `service` keeps traces that it took part in. Lines that
-    are torn or not OTLP JSON are skipped; a folder that does not exist holds nothing. Raises OSError
-    where the folder cannot be read.
+    `trace_id` may be the beginning of an id. Lines that are torn or not OTLP JSON are
+    skipped; a folder that does not exist holds nothing. Raises OSError where a file cannot be read.
     """
-    rows = [row for path in sorted(folder.glob("*" + SUFFIX)) for row in _rows(path)]
     newest: dict[str, int] = {}
     by_trace: dict[str, list[bytes]] = {}
-    for row in rows:
-        began = max((int(found) for found in _START.findall(row)), default=0)
-        for identity in {found.decode() for found in _TRACE_ID.findall(row)}:
-            if identity.startswith(trace_id):
-                newest[identity] = max(newest.get(identity, 0), began)
-                by_trace.setdefault(identity, []).append(row)
+    for path in folder.glob("*" + SUFFIX):
+        for row in _rows(path):
+            began = max((int(found) for found in _START.findall(row)), default=0)
+            for identity in trace_ids(row):
+                if identity.startswith(trace_id):
+                    newest[identity] = max(newest.get(identity, 0), began)
+                    by_trace.setdefault(identity, []).append(row)
     traces: list[Trace] = []
     for identity in sorted(newest, key=newest.__getitem__, reverse=True):
         if limit is not None and len(traces) >= limit:
             break
         trace = parse(identity, by_trace[identity])
-        if trace is not None and (service is None or service in trace.services):
+        if trace is not None and keep(trace):
             traces.append(trace)
     return traces
+
+
+def trace_ids(row: bytes) -> set[str]:
+    """The traces that a line of a store holds spans of, without parsing it."""
+    return {found.decode() for found in _TRACE_ID.findall(row)}
 
 
 def parse(trace_id: str, rows: Iterable[bytes | str]) -> Trace | None:

@@ -1,0 +1,76 @@
+"""A trace as lines in reading order: spans as a tree, with each span's events among its children by time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..tracing.local_read import Event, Span, Trace
+
+__all__ = ["Row", "rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A span, or an event of the span `span`.
+
+    `guides` draws the tree to its left, `below` the same for further lines about a span.
+    """
+
+    guides: str
+    span: Span
+    event: Event | None = None
+    below: str = ""
+
+
+def rows(trace: Trace) -> Iterator[Row]:
+    """All lines of a trace. A span whose parent is not in the trace stands at the left edge."""
+    known = {span.span_id for span in trace.spans}
+    children: dict[str, list[Span]] = {}
+    roots: list[Span] = []
+    for span in trace.spans:
+        if span.parent_id in known and span.parent_id != span.span_id:
+            children.setdefault(span.parent_id, []).append(span)
+        else:
+            roots.append(span)
+    seen: set[str] = set()
+    for root in roots:
+        yield from _below(root, children, seen)
+    # Parents in a circle: nothing leads there from a root.
+    for span in trace.spans:
+        if span.span_id not in seen:
+            yield from _below(span, children, seen)
+
+
+def _below(root: Span, children: dict[str, list[Span]], seen: set[str]) -> Iterator[Row]:
+    # A stack, since a chain of calls may be deeper than Python's recursion.
+    stack = [_row(root, "", "", children)]
+    while stack:
+        row = stack.pop()
+        if row.event is None:
+            if row.span.span_id in seen:
+                continue
+            seen.add(row.span.span_id)
+            stack.extend(reversed(_inside(row, children)))
+        yield row
+
+
+def _row(span: Span, guides: str, indent: str, children: dict[str, list[Span]]) -> Row:
+    return Row(guides, span, None, indent + ("│  " if children.get(span.span_id) else "   "))
+
+
+def _inside(row: Row, children: dict[str, list[Span]]) -> list[Row]:
+    """The lines one level below a span."""
+    indent, span = row.below[:-3], row.span
+    inner = children.get(span.span_id, [])
+    items: list[tuple[int, int, Event | Span]] = [(event.time, 1, event) for event in span.events]
+    items.extend((child.start, 0, child) for child in inner)
+    found: list[Row] = []
+    line = row.below
+    for _, _, item in sorted(items, key=lambda entry: entry[:2]):
+        if isinstance(item, Event):
+            found.append(Row(line, span, item))
+        elif item is inner[-1]:
+            line = indent + "   "
+            found.append(_row(item, indent + "└─ ", indent + "   ", children))
+        else:
+            found.append(_row(item, indent + "├─ ", indent + "│  ", children))
+    return found
