@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 
 __all__ = ["start"]
 
@@ -23,5 +22,7 @@ def start() -> None:
         # SystemExit inside sitecustomize is a fatal error of the interpreter, with a page of traceback.
         os._exit(2)
     except Exception:
+        import traceback
+
         print("handrail: could not start; this process runs without it", file=sys.stderr)  # noqa: T201 (see above)
         traceback.print_exc()

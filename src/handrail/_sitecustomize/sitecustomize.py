@@ -25,7 +25,7 @@ def _run_the_next() -> None:
 def _start_handrail() -> None:
     try:
         from handrail._startup import start
-    except ImportError as error:
+    except Exception as error:
         sys.stderr.write(f"handrail: not usable in {sys.executable} ({error}); this process runs without it\n")
     else:
         start()

@@ -1,8 +1,11 @@
-"""What `handrail doctor` looks like to people: colour on a terminal, plain unwrapped text in a pipe."""
+"""What `handrail doctor` looks like to people: colour on a terminal, plain unwrapped lines in a pipe."""
 
 import platform
+import textwrap
+from collections.abc import Iterable
 from importlib import metadata
 from math import inf
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -18,35 +21,45 @@ from ._report import Report
 __all__ = ["show"]
 
 _STYLES: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+_LABEL = len("HR000 warning  ")
 _PIPE_WIDTH = 10_000
 
 
 def show(report: Report, console: Console | None = None) -> None:
     """Print the report; the findings come last, where the eye is when the prompt is back."""
-    out = console or Console(highlight=False, soft_wrap=False)
-    if not out.is_terminal:
-        # grep and less want whole lines.
-        out.width = _PIPE_WIDTH
+    out = console or Console(highlight=False)
+    if out.is_terminal:
+        _all(out, report)
+        return
+    # grep and less want whole lines, and none of the blanks that fill a column.
+    out.width = _PIPE_WIDTH
+    with out.capture() as captured:
+        _all(out, report)
+    out.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _all(out: Console, report: Report) -> None:
     head = Text("handrail ", style="bold").append(metadata.version("handrail"))
     out.print(head.append(f"  Python {platform.python_version()}  {report.cwd}", style="dim"))
     _section(out, "Settings", _settings(report.settings))
     _section(out, "Around each outbound call", _pipeline(report))
     _section(out, "Spans", _spans(report))
-    _section(out, "Libraries", _libraries(report))
+    _section(out, "Libraries", _libraries(report, out.width))
     out.print()
-    _findings(out, report.findings)
+    for finding in report.findings:
+        _finding(out, finding)
+    _total(out, report.findings)
 
 
 def _section(out: Console, title: str, body: Table) -> None:
-    out.print()
-    out.print(Text(title, style="bold"))
+    out.print(Text(f"\n{title}", style="bold"))
     out.print(body)
 
 
-def _grid(*columns: str) -> Table:
+def _grid(*styles: str) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(width=0)
-    for style in columns:
+    for style in styles:
         table.add_column(style=style, overflow="fold")
     return table
 
@@ -56,16 +69,28 @@ def _settings(settings: Settings) -> Table:
     for name, kind in resolve.KINDS.items():
         origin = settings.origins[name]
         ours = origin.startswith("default")
-        table.add_row("", name, _shown(settings.value(name), kind), Text(origin, style="dim" if ours else "green"))
+        shown = _shown(name, settings.value(name), kind)
+        table.add_row("", name, shown, Text(origin, style="dim" if ours else "green"))
     return table
 
 
-def _shown(value: object, kind: Kind) -> str:
+def _shown(name: str, value: object, kind: Kind) -> str:
     if kind is Kind.SECONDS and isinstance(value, float):
         return "no bound" if value == inf else f"{value:g} s"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if name == "traces_max_bytes" and isinstance(value, int):
+        return f"{value} ({value >> 20} MiB)"
+    if isinstance(value, Path):
+        return _short(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(path: Path) -> str:
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (RuntimeError, ValueError):
+        return str(path)
 
 
 def _pipeline(report: Report) -> Table:
@@ -82,9 +107,10 @@ def _spans(report: Report) -> Table:
     tracing = report.settings.tracing
     table = _grid("", "")
     table.add_row("", "service", tracing.service_name)
-    if tracing.disabled or not tracing.exporters:
-        table.add_row("", "go", "nowhere")
-    for exporter in tracing.exporters if not tracing.disabled else ():
+    exporters = () if tracing.disabled else tracing.exporters
+    if not exporters:
+        table.add_row("", "go to", "nowhere")
+    for exporter in exporters:
         table.add_row("", "go to", _target(exporter, report))
     for name, value in report.variables.items():
         table.add_row("", name, value)
@@ -101,33 +127,51 @@ def _target(exporter: str, report: Report) -> str:
         return f"{without_secret(tracing.endpoint or '')} ({tracing.protocol}, {state})"
     if exporter == "local":
         state = "cannot be written" if "HR011" in bad else "writable"
-        return f"{tracing.store} ({state}, at most {tracing.store_max_bytes >> 20} MiB)"
+        return f"{_short(tracing.store)} ({state}, at most {tracing.store_max_bytes >> 20} MiB)"
     return "the console"
 
 
-def _libraries(report: Report) -> Table:
-    table = _grid("", "", "dim")
-    for library in report.libraries:
-        needs = f"needs {library.required}" if library.required else ""
-        table.add_row("", library.name, library.version or "missing", needs)
+def _libraries(report: Report, width: int) -> Table:
+    table = _grid("")
+    words = (f"{library.name} {library.version or 'missing'}" for library in report.libraries)
+    for line in _flow(words, min(width, 100) - 4):
+        table.add_row("", line)
     return table
 
 
-def _findings(out: Console, findings: tuple[Finding, ...]) -> None:
-    if not findings:
-        out.print(Text("Nothing is wrong.", style="bold green"))
-        return
-    for finding in findings:
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        head = Text(f"{finding.id} {finding.severity}", style=_STYLES[finding.severity])
-        table.add_row(head, Text(finding.what))
-        table.add_row(Text("where", style="dim"), Text(finding.where))
-        table.add_row(Text("mend", style="dim"), Text(finding.mend))
-        out.print(table)
-    counts = [(severity, sum(f.severity == severity for f in findings)) for severity in SEVERITIES]
+def _flow(words: Iterable[str], width: int) -> list[str]:
+    """Lay out the words in lines without breaking one."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 2 + len(word) <= width:
+            lines[-1] += f"  {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _finding(out: Console, finding: Finding) -> None:
+    label = f"{finding.id} {finding.severity}".ljust(_LABEL)
+    _hanging(out, Text(label, style=_STYLES[finding.severity]), finding.what, "bold")
+    for name, text in (("where", finding.where), ("mend", finding.mend)):
+        _hanging(out, Text(" " * _LABEL + name.ljust(7), style="dim"), text, "")
+    out.print()
+
+
+def _hanging(out: Console, label: Text, text: str, style: str) -> None:
+    """The label, then the text in a column of its own."""
+    width = max(out.width - len(label), 20)
+    lines = textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    for number, line in enumerate(lines):
+        head = label if number == 0 else Text(" " * len(label))
+        out.print(Text.assemble(head, (line, style)), soft_wrap=True)
+
+
+def _total(out: Console, findings: tuple[Finding, ...]) -> None:
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in SEVERITIES}
     words = [
-        f"{count} {severity}{'s' if count > 1 and severity != 'info' else ''}" for severity, count in counts if count
+        f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items() if severity != "info"
     ]
-    out.print(Text(", ".join(words), style=_STYLES[findings[0].severity]))
+    worst = next((severity for severity, count in counts.items() if count and severity != "info"), None)
+    style = _STYLES[worst] if worst else "bold green"
+    out.print(Text(f"{', '.join(words)}, {counts['info']} info", style=style))

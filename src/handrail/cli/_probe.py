@@ -40,7 +40,7 @@ def collector(settings: TracingSettings, environ: Mapping[str, str]) -> Finding 
                 return None
         status = _post(url, environ)
     except (OSError, http.client.HTTPException) as error:
-        mend = "start the collector (`docker compose up jaeger`), or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+        mend = "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
         return _unreachable(url, _reason(error), mend)
     if status < 300:
         return None

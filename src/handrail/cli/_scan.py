@@ -109,13 +109,14 @@ def shadows(folder: Path) -> list[Finding]:
         if path is None:
             continue
         ours = name in _NEEDED
+        where = str(path.relative_to(folder))
+        hidden = f"module {name!r}, which handrail needs" if ours else f"standard library's module {name!r}"
         found.append(
             Finding(
                 id="HR030" if ours else "HR031",
                 severity="error" if ours else "warning",
-                what=f"hides {'the installed' if ours else 'the standard library'} module {name!r}"
-                + (", which handrail needs" if ours else ""),
-                where=str(path.relative_to(folder)),
+                what=f"{where} hides the {hidden}",
+                where=str(path),
                 mend="give the file another name",
             )
         )

@@ -43,7 +43,11 @@ def doctor(as_json: bool) -> None:
     where spans go and whether they arrive, the libraries, and what is wrong and how to mend it.
     Exit code 1 where something of severity error was found.
     """
-    report = gather(os.environ, Path.cwd())
+    try:
+        cwd = Path.cwd()
+    except OSError as error:
+        raise click.UsageError(f"the working directory is gone: {error.strerror}") from error
+    report = gather(os.environ, cwd)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -36,7 +36,7 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def run(command: tuple[str, ...]) -> None:
-    r"""Run COMMAND with handrail switched on in every Python process that it starts.
+    """Run COMMAND with handrail switched on in every Python process that it starts.
 
     \b
     handrail run uvicorn app:app --workers 2
@@ -45,7 +45,7 @@ def run(command: tuple[str, ...]) -> None:
 
     Settings are checked first: what is wrong with them is printed, and nothing starts (exit code 2).
     Otherwise the exit code is the command's own; 127 where there is no such command.
-    """
+    """  # noqa: D301 (click wants the control character)
     from ..resilience.errors import SettingsError
     from ..settings import load
 

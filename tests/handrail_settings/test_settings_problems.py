@@ -1,0 +1,176 @@
+"""Wrong settings stop the start with one message: name, value, where, what is allowed."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from handrail.resilience.errors import HandrailError, SettingsError
+from handrail.settings import Overrides, load, resolve
+
+
+def refused(
+    arguments: dict[str, Any] | None = None, environ: dict[str, str] | None = None, cwd: Path | None = None
+) -> list[str]:
+    """The lines of the error, without its head."""
+    with pytest.raises(SettingsError) as caught:
+        load(cast("Overrides", arguments or {}), environ or {}, cwd)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+def test_all_problems_at_once(tmp_path: Path) -> None:
+    """Whoever has made three mistakes learns of all three, from every source."""
+    (tmp_path / "handrail.toml").write_text("atempts = 2\n")
+    lines = refused(
+        {"breaker_failure_rate": 2}, {"HANDRAIL_TOTAL_TIMEOUT": "soon", "OTEL_TRACES_SAMPLER": "x"}, tmp_path
+    )
+    assert lines[0] == "atempts = 2 (handrail.toml): no such setting; did you mean attempts?"
+    assert lines[1] == ("HANDRAIL_TOTAL_TIMEOUT = 'soon' (environment): must be seconds as a plain number, such as 0.5")
+    assert lines[2].startswith("breaker_failure_rate = 2.0 (argument): must be a share from 0.01 to 1")
+    assert lines[3].startswith("OTEL_TRACES_SAMPLER = 'x' (environment): must be one of: always_on,")
+    assert len(lines) == 4
+
+
+def test_is_a_value_error_too() -> None:
+    """Code that knows nothing of handrail catches it as ValueError."""
+    assert issubclass(SettingsError, ValueError)
+    assert issubclass(SettingsError, HandrailError)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("500ms", "0.5"), ("2s", "2"), ("1m", "60"), ("0.5 H", "1800")])
+def test_a_unit_gets_the_number_that_was_meant(tmp_path: Path, text: str, meant: str) -> None:
+    """Durations are plain seconds; a unit is answered with the right spelling."""
+    (line,) = refused({}, {"HANDRAIL_ATTEMPT_TIMEOUT": text}, tmp_path)
+    assert line.endswith(f"must be seconds as a plain number, such as 0.5; write {meant}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("HANDRAIL_ATTEMPT_TIMOUT", "HANDRAIL_ATTEMPT_TIMEOUT"),
+        ("HANDRAIL_SERVICENAME", "HANDRAIL_SERVICE_NAME"),
+        ("HANDRAIL_enabled", "HANDRAIL_ENABLED"),
+    ],
+)
+def test_unknown_variable_names_the_likely_one(tmp_path: Path, variable: str, meant: str) -> None:
+    """A slip in the name of a variable is answered with the name that was meant."""
+    (line,) = refused({}, {variable: "1"}, tmp_path)
+    assert line == f"{variable} = '1' (environment): no such setting; did you mean {meant}?"
+
+
+def test_unknown_variable_without_a_likely_one(tmp_path: Path) -> None:
+    """A name that is like no other is refused without a guess."""
+    (line,) = refused({}, {"HANDRAIL_COLOUR": "red"}, tmp_path)
+    assert line == "HANDRAIL_COLOUR = 'red' (environment): no such setting; `handrail doctor` lists them"
+
+
+def test_unknown_argument(tmp_path: Path) -> None:
+    """An argument that does not exist is refused like any other source."""
+    (line,) = refused({"attempt-timeout": 3}, {}, tmp_path)
+    assert line == "attempt-timeout = 3 (argument): no such setting; did you mean attempt_timeout?"
+
+
+@pytest.mark.parametrize(
+    ("toml", "allowed"),
+    [
+        ("attempts = '3'", "must be a whole number, such as 3, without quotes"),
+        ("attempts = 3.5", "must be a whole number, such as 3"),
+        ("attempts = true", "must be a whole number, such as 3"),
+        ("attempt_timeout = '5'", "must be seconds as a plain number, such as 0.5, without quotes"),
+        ("attempt_timeout = nan", "must be seconds as a plain number, such as 0.5"),
+        ("attempt_timeout = 00:00:05", "must be seconds as a plain number, such as 0.5"),
+        ("enabled = 'yes'", "must be true or false, without quotes"),
+        ("enabled = 1", "must be true or false"),
+        ("service_name = ''", "must be a text that is not empty"),
+        ("service_name = 3", "must be a text that is not empty"),
+        ("traces_dir = 3", "must be the path of a folder"),
+        ("breaker_failure_rate = '50%'", "must be a number from 0 to 1, such as 0.5, without quotes"),
+        ("attempts = {}", "must be a whole number, such as 3"),
+    ],
+)
+def test_toml_types(tmp_path: Path, toml: str, allowed: str) -> None:
+    """TOML has types: a number in quotes is a mistake that is named."""
+    (tmp_path / "handrail.toml").write_text(toml)
+    (line,) = refused({}, {}, tmp_path)
+    assert line.endswith(f"(handrail.toml): {allowed}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("attempts", 0),
+        ("attempts", -1),
+        ("total_timeout", 0),
+        ("total_timeout", math.inf),
+        ("breaker_failure_rate", 0),
+        ("traces_max_bytes", 1000),
+        ("flush_timeout", -1),
+        ("flush_timeout", math.inf),
+    ],
+)
+def test_ranges(tmp_path: Path, name: str, value: float) -> None:
+    """A value out of range is refused once, with the range, and blamed on nothing else."""
+    (line,) = refused({name: value}, {}, tmp_path)
+    assert line.startswith(f"{name} = ")
+    assert "(argument): must be " in line
+
+
+def test_contradiction_names_both_numbers_and_both_places(tmp_path: Path) -> None:
+    """attempt_timeout above total_timeout: both numbers, and where each was written."""
+    (tmp_path / "handrail.toml").write_text("attempt_timeout = 20\n")
+    (line,) = refused({}, {"HANDRAIL_TOTAL_TIMEOUT": "5"}, tmp_path)
+    assert line == (
+        "attempt_timeout = 20.0 (handrail.toml): must be at most total_timeout, "
+        "which is 5 s (environment HANDRAIL_TOTAL_TIMEOUT)"
+    )
+
+
+def test_attempt_longer_than_the_default_total(tmp_path: Path) -> None:
+    """Only one of both was chosen, but nobody can tell which is meant: refused, with the default named."""
+    (line,) = refused({"attempt_timeout": 60}, {}, tmp_path)
+    assert line == "attempt_timeout = 60.0 (argument): must be at most total_timeout, which is 30 s (default)"
+
+
+def test_an_unreadable_value_is_not_compared(tmp_path: Path) -> None:
+    """A value that could not be read is one problem, not two."""
+    (line,) = refused({"attempt_timeout": 60}, {"HANDRAIL_TOTAL_TIMEOUT": "long"}, tmp_path)
+    assert line.startswith("HANDRAIL_TOTAL_TIMEOUT = 'long'")
+
+
+def test_a_wrong_value_below_a_right_one_is_still_wrong(tmp_path: Path) -> None:
+    """The environment hides a bad line of the file today; the day it goes, the service must not fall."""
+    (tmp_path / "handrail.toml").write_text("attempts = 'many'\n")
+    (line,) = refused({}, {"HANDRAIL_ATTEMPTS": "2"}, tmp_path)
+    assert line.startswith("attempts = 'many' (handrail.toml)")
+
+
+def test_the_switch_works_whatever_else_is_wrong(tmp_path: Path) -> None:
+    """`enabled = false` is the emergency switch: a broken file must not keep it from working."""
+    (tmp_path / "handrail.toml").write_text("attempts = [")
+    environ = {"HANDRAIL_ENABLED": "false", "HANDRAIL_ATTEMPT_TIMEOUT": "x"}
+    assert load({}, environ, tmp_path).enabled is False
+    assert len(resolve({}, environ, tmp_path).problems) == 2
+
+
+def test_working_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted working folder means no files and no name, not an error."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert load({}, {}).tracing.service_name == "unknown_service"
+    os.chdir(tmp_path)
+
+
+def test_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's numeric user has no home: the store goes to the temporary folder."""
+
+    def no_home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert load({}, {}, tmp_path).tracing.store.name == "traces"
+    (line,) = refused({}, {"HANDRAIL_TRACES_DIR": "~nobody-here/x"}, tmp_path)
+    assert line.startswith("traces_dir = '~nobody-here/x' (environment HANDRAIL_TRACES_DIR): ~ means nothing here")
