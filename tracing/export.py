@@ -148,30 +148,31 @@ class _Several(CountedExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         results = [exporter.export(spans) for exporter in self._exporters]
-        return max(results, key=lambda result: result.value, default=SpanExportResult.SUCCESS)
+        return max(results, key=lambda result: result.value)
 
     def shutdown(self) -> None:
         for exporter in self._exporters:
             exporter.shutdown()
 
     def late(self, seconds: float) -> None:
-        for exporter in self._exporters[-1:]:
-            exporter.late(seconds)
+        self._exporters[-1].late(seconds)
 
     @property
     def exported(self) -> int:
-        return min((exporter.exported for exporter in self._exporters), default=0)
+        return min(exporter.exported for exporter in self._exporters)
 
     @property
     def dropped(self) -> int:
-        return max((exporter.dropped for exporter in self._exporters), default=0)
+        return max(exporter.dropped for exporter in self._exporters)
 
 
-def build(settings: TracingSettings) -> CountedExporter:
-    """The exporter for `settings`; with no exporter named it takes spans and forgets them.
+def build(settings: TracingSettings) -> CountedExporter | None:
+    """The exporter for `settings`, or None where no spans are to leave (none named, or disabled).
 
     Raises ValueError for an exporter that `TracingSettings` does not know.
     """
+    if settings.disabled or not settings.exporters:
+        return None
     # The collector last: while it is dead, the others should not wait for it.
     exporters = [_one(name, settings) for name in sorted(settings.exporters, key=lambda name: name == "otlp")]
     return exporters[0] if len(exporters) == 1 else _Several(exporters)

@@ -4,12 +4,17 @@ The SDK's `force_flush(2000)` was seen to take 19 s and to return True with ever
 runs on a daemon thread here, and we wait for it only as long as we promised.
 """
 
+import logging
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .export import CountedExporter
+if TYPE_CHECKING:
+    from .export import CountedExporter  # at run time it would import the SDK
 
 __all__ = ["Flusher"]
+
+_log = logging.getLogger("handrail")
 
 
 class Flusher:
@@ -18,13 +23,13 @@ class Flusher:
     `exporter` is asked what was lost and told when we stopped waiting; None where it is not ours.
     """
 
-    def __init__(self, work: Callable[[], object], exporter: CountedExporter | None = None) -> None:
+    def __init__(self, work: Callable[[], object], exporter: "CountedExporter | None" = None) -> None:
         self._work = work
         self._exporter = exporter
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._gave_up = False
-        self._error: Exception | None = None
+        self._failed = False
 
     @property
     def stuck(self) -> bool:
@@ -35,8 +40,8 @@ class Flusher:
         """Flush for at most `seconds`; True only where everything left and nothing was lost.
 
         Callers at the same time wait for the same flush. While one is stuck nobody waits again:
-        the end of the service takes one bound, not one for each of its parts. Raises what `work`
-        raised, and RuntimeError where the interpreter starts no more threads.
+        the end of the service takes one bound, not one for each of its parts. What `work` raises
+        is logged. Raises RuntimeError where the interpreter starts no more threads.
         """
         with self._lock:
             if self.stuck:
@@ -44,7 +49,7 @@ class Flusher:
             lost = self._exporter.dropped if self._exporter is not None else 0
             thread = self._thread
             if thread is None or not thread.is_alive():
-                self._error = None
+                self._failed = False
                 self._gave_up = False
                 thread = self._thread = threading.Thread(target=self._run, name="handrail-flush", daemon=True)
                 thread.start()
@@ -54,12 +59,11 @@ class Flusher:
             if self._exporter is not None:
                 self._exporter.late(seconds)
             return False
-        if self._error is not None:
-            raise self._error
-        return self._exporter is None or self._exporter.dropped == lost
+        return not self._failed and (self._exporter is None or self._exporter.dropped == lost)
 
     def _run(self) -> None:
         try:
             self._work()
-        except Exception as error:
-            self._error = error
+        except Exception:
+            self._failed = True
+            _log.exception("flushing spans failed")

@@ -6,8 +6,7 @@ nobody replace a provider.
 
 import atexit
 import importlib.metadata
-import logging
-import threading
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,50 +14,50 @@ from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
 
 from . import propagation, semconv
-from .settings import TracingSettings
+from .lifecycle import Flusher
+from .settings import LOCAL, TracingSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
+    from .export import CountedExporter
+
 __all__ = ["Tracing", "start"]
 
-_log = logging.getLogger("handrail")
+Stop = Callable[[float], None]
 
 
 class Tracing:
     """What `start` found or made. `ours` says whether handrail built the provider, and so ends it."""
 
-    def __init__(self, provider: TracerProvider, *, ours: bool, stop: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        *,
+        ours: bool,
+        stop: Stop | None = None,
+        exporter: "CountedExporter | None" = None,
+    ) -> None:
         self.provider = provider
         self.ours = ours
         self.tracer: Tracer = provider.get_tracer(semconv.SCOPE, version(), semconv.SCHEMA_URL)
         self._stop = stop
-        self._lock = threading.Lock()
-        self._flushing: threading.Thread | None = None
+        force_flush = getattr(provider, "force_flush", None)
+        self._flusher = Flusher(force_flush, exporter) if force_flush is not None else None
 
     def flush(self, seconds: float) -> bool:
-        """Export what is queued; False if that was not done within `seconds`.
+        """Export what is queued; False if that was not done within `seconds`, or spans were lost.
 
         The SDK's own limit does not hold (a dead collector keeps it for 12 s and more), so the wait is ours.
         """
-        force_flush = getattr(self.provider, "force_flush", None)
-        if force_flush is None:
-            return True
-        with self._lock:
-            thread = self._flushing
-            if thread is None or not thread.is_alive():
-                arguments = (force_flush, int(seconds * 1000))
-                thread = threading.Thread(target=_quietly, args=arguments, name="handrail-flush", daemon=True)
-                thread.start()
-                self._flushing = thread
-        thread.join(seconds)
-        return not thread.is_alive()
+        return self._flusher is None or self._flusher(seconds)
 
     def shutdown(self, seconds: float) -> None:
         """Export what is queued and stop, within about `seconds`. A provider that is not ours stays up."""
         stop, self._stop = self._stop, None
         if stop is not None:
-            stop(seconds)
+            # A flush that is stuck has had its time already.
+            stop(0 if self._flusher is not None and self._flusher.stuck else seconds)
 
 
 def start(settings: TracingSettings) -> Tracing:
@@ -67,12 +66,12 @@ def start(settings: TracingSettings) -> Tracing:
         return Tracing(trace.NoOpTracerProvider(), ours=False)
     present = trace.get_tracer_provider()
     if isinstance(present, ProxyTracerProvider):
-        provider, stop = _build(settings)
+        provider, stop, exporter = _build(settings)
         trace.set_tracer_provider(provider)
         present = trace.get_tracer_provider()
         if present is provider:
             propagation.install()
-            made = Tracing(provider, ours=True, stop=stop)
+            made = Tracing(provider, ours=True, stop=stop, exporter=exporter)
             atexit.register(made.shutdown, settings.flush_timeout)
             return made
         stop(0)  # the service set its own between the two lines above
@@ -80,7 +79,7 @@ def start(settings: TracingSettings) -> Tracing:
     return Tracing(present, ours=False)
 
 
-def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Callable[[float], None]]":
+def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Stop, CountedExporter | None]":
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
@@ -97,17 +96,12 @@ def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Callable[[flo
 
     exporter = build(settings)
     if exporter is None:
-        return provider, lambda _seconds: None
-    batch = Batch(exporter)
+        return provider, lambda _seconds: None, None
+    # A file costs nothing to write to, and whoever reads it is waiting for it.
+    own_delay = settings.exporters == (LOCAL,) and not os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
+    batch = Batch(exporter, schedule_delay_millis=500 if own_delay else None)
     provider.add_span_processor(batch)
-    return provider, batch.stop
-
-
-def _quietly(force_flush: Callable[[int], bool], limit: int) -> None:
-    try:
-        force_flush(limit)
-    except Exception:
-        _log.exception("the tracer provider of the service failed to flush")
+    return provider, batch.stop, exporter
 
 
 def version() -> str:
