@@ -24,36 +24,22 @@ class Exchange:
     the request. `left` says that the client went away.
     """
 
-    __slots__ = (
-        "_ended_at",
-        "_error",
-        "_method",
-        "_open",
-        "_receive",
-        "_routes",
-        "_scope",
-        "_send",
-        "_status",
-        "_trailers",
-        "left",
-        "over",
-        "span",
-    )
+    # Defaults on the class: a request sets few of them.
+    over = False
+    left = False
+    _open = True
+    _status = 0
+    _trailers = False
+    _ended_at = 0
+    _error: BaseException | None = None
 
     def __init__(self, span: Span, method: str, routes: Routes, scope: Scope, receive: Receive, send: Send) -> None:
         self.span = span
-        self.over = False
-        self.left = False
         self._method = method
         self._routes = routes
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._open = True
-        self._status = 0
-        self._trailers = False
-        self._ended_at = 0
-        self._error: BaseException | None = None
 
     async def receive(self) -> Message:
         """The server's next message, unchanged."""
@@ -101,51 +87,34 @@ class Exchange:
         complete = self.over
         self.over = True
         span, status = self.span, self._status
-        late: dict[str, str | int] = {}
         if status:
-            late[semconv.HTTP_STATUS] = status
+            span.set_attribute(semconv.HTTP_STATUS, status)
         route = self._routes.template(self._scope)
         if route is not None:
-            late[semconv.HTTP_ROUTE] = route
-            _outcome.rename(span, self._method, route)
+            _outcome.routed(span, self._method, route)
         if raised is not None or not complete or status >= 500:
-            error = _outcome.of_http(status, raised or self._error, complete=complete, left=self.left)
-            _outcome.mark(span, late, error)
+            _outcome.mark(span, _outcome.of_http(status, raised or self._error, complete=complete, left=self.left))
             if self.left and not complete:
                 span.add_event(semconv.EVENT_CLIENT_LEFT)
-        span.set_attributes(late)
         span.end(self._ended_at or None)
 
 
 class Connection:
     """The span of one websocket, from its handshake to its close."""
 
-    __slots__ = (
-        "_accepted",
-        "_code",
-        "_error",
-        "_open",
-        "_receive",
-        "_routes",
-        "_scope",
-        "_send",
-        "_status",
-        "over",
-        "span",
-    )
+    over = False
+    _open = True
+    _accepted = False
+    _status = 0
+    _code = 1000
+    _error: BaseException | None = None
 
     def __init__(self, span: Span, routes: Routes, scope: Scope, receive: Receive, send: Send) -> None:
         self.span = span
-        self.over = False
         self._routes = routes
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._open = True
-        self._accepted = False
-        self._status = 0
-        self._code = 1000
-        self._error: BaseException | None = None
 
     async def receive(self) -> Message:
         """The server's next message, unchanged."""
@@ -178,15 +147,11 @@ class Connection:
             return
         self._open = False
         self.over = True
-        late: dict[str, str | int] = {}
         if self._status:
-            late[semconv.HTTP_STATUS] = self._status
+            self.span.set_attribute(semconv.HTTP_STATUS, self._status)
         route = self._routes.template(self._scope)
         if route is not None:
-            late[semconv.HTTP_ROUTE] = route
-            _outcome.rename(self.span, semconv.WEBSOCKET, route)
+            _outcome.routed(self.span, semconv.WEBSOCKET, route)
         if raised is not None or self._status >= 500 or self._code == _outcome.WEBSOCKET_INTERNAL_ERROR:
-            error = _outcome.of_websocket(self._status, self._code, raised or self._error)
-            _outcome.mark(self.span, late, error)
-        self.span.set_attributes(late)
+            _outcome.mark(self.span, _outcome.of_websocket(self._status, self._code, raised or self._error))
         self.span.end()

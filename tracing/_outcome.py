@@ -47,15 +47,15 @@ def _is_no_error(error: BaseException, *, left: bool) -> bool:
     return type(error).__name__ in _LEFT or (left and isinstance(error, OSError))
 
 
-def mark(span: Span, late: dict[str, str | int], error: Error) -> None:
-    """Put the error on the span; its error.type goes into `late`."""
+def mark(span: Span, error: Error) -> None:
+    """Put the error, if there is one, on the span."""
     if error is None:
         return
     if isinstance(error, str):
-        late[semconv.ERROR_TYPE] = error
+        span.set_attribute(semconv.ERROR_TYPE, error)
         span.set_status(StatusCode.ERROR)  # no description: the status code or error.type says it all
     else:
-        late[semconv.ERROR_TYPE] = qualified_name(type(error))
+        span.set_attribute(semconv.ERROR_TYPE, qualified_name(type(error)))
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
         if isinstance(error, Exception):
             span.record_exception(error)
@@ -66,7 +66,8 @@ def qualified_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def rename(span: Span, given: str, route: str) -> None:
-    """Name the span after the route, unless the application gave it a name of its own."""
+def routed(span: Span, given: str, route: str) -> None:
+    """Set the route, and name the span after it unless the application gave it a name of its own."""
+    span.set_attribute(semconv.HTTP_ROUTE, route)
     if getattr(span, "name", given) == given:
         span.update_name(f"{given} {route}")

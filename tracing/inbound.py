@@ -50,39 +50,7 @@ class ServerSpans:
             return
         found = _request.headers(scope)
         parent = _extract(base, found, scope)
-        if kind == "http":
-            await self._http(scope, receive, send, parent, found)
-        else:
-            await self._websocket(scope, receive, send, parent, found)
-
-    async def _http(
-        self, scope: Scope, receive: Receive, send: Send, parent: Context, found: dict[bytes, bytes]
-    ) -> None:
-        original = scope["method"]
-        method = name = original
-        if original not in self._methods:
-            method = original.upper()
-            if method not in self._methods:
-                method = semconv.OTHER_METHOD
-                name = "HTTP"
-            else:
-                name = method
-        attributes = _request.attributes(scope, method, found)
-        if method is not original:
-            attributes[semconv.HTTP_METHOD_ORIGINAL] = original
-        span = self._tracing().tracer.start_span(name, parent, SpanKind.SERVER, attributes)
-        exchange = Exchange(span, name, self._routes, scope, receive, send)
-        await self._run(exchange, scope, parent)
-
-    async def _websocket(
-        self, scope: Scope, receive: Receive, send: Send, parent: Context, found: dict[bytes, bytes]
-    ) -> None:
-        attributes = _request.attributes(scope, "GET", found)
-        attributes[semconv.PROTOCOL_NAME] = "websocket"
-        span = self._tracing().tracer.start_span(semconv.WEBSOCKET, parent, SpanKind.SERVER, attributes)
-        await self._run(Connection(span, self._routes, scope, receive, send), scope, parent)
-
-    async def _run(self, exchange: Exchange | Connection, scope: Scope, parent: Context) -> None:
+        exchange = (self._http if kind == "http" else self._websocket)(scope, receive, send, parent, found)
         # Attached here and detached here: a token must not be held across a yield of somebody else.
         token = attach(set_value(_EXCHANGE, exchange, set_span_in_context(exchange.span, parent)))
         try:
@@ -96,6 +64,26 @@ class ServerSpans:
             raise
         exchange.end(None)
         detach(token)
+
+    def _http(self, scope: Scope, receive: Receive, send: Send, parent: Context, found: dict[bytes, bytes]) -> Exchange:
+        method = name = original = scope["method"]
+        if method not in self._methods:
+            method = name = original.upper()
+            if method not in self._methods:
+                method, name = semconv.OTHER_METHOD, "HTTP"
+        attributes = _request.attributes(scope, method, found)
+        if method is not original:
+            attributes[semconv.HTTP_METHOD_ORIGINAL] = original
+        span = self._tracing().tracer.start_span(name, parent, SpanKind.SERVER, attributes)
+        return Exchange(span, name, self._routes, scope, receive, send)
+
+    def _websocket(
+        self, scope: Scope, receive: Receive, send: Send, parent: Context, found: dict[bytes, bytes]
+    ) -> Connection:
+        attributes = _request.attributes(scope, "GET", found)
+        attributes[semconv.PROTOCOL_NAME] = "websocket"
+        span = self._tracing().tracer.start_span(semconv.WEBSOCKET, parent, SpanKind.SERVER, attributes)
+        return Connection(span, self._routes, scope, receive, send)
 
 
 def _extract(base: Context, found: dict[bytes, bytes], scope: Scope) -> Context:
