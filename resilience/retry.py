@@ -268,4 +268,4 @@ class _Resends(Generic[R]):
         error = self._last.exception()
         if error is not None and self._call.attempt > 1:
             elapsed = self._clock.now() - self._started
-            error.add_note(f"handrail: {self._call.attempt} attempts in {elapsed:.1f} s to {self._call.target}")
+            error.add_note(f"handrail: {self._call.attempt} attempts in {elapsed:.2f} s to {self._call.target}")
