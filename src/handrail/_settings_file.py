@@ -71,7 +71,9 @@ def _load(path: Path) -> tuple[dict[str, object] | None, str | None]:
         line = raw.count(b"\n", 0, error.start) + 1
         return None, f"is not UTF-8 (at line {line})"
     except tomllib.TOMLDecodeError as error:
-        return None, f"is not valid TOML: {error}"
+        # Of the end the parser says no line.
+        end = f"at line {len(raw.splitlines())}, the end of the file"
+        return None, f"is not valid TOML: {error}".replace("at end of document", end)
 
 
 def _section(

@@ -33,6 +33,13 @@ def test_malformed_file_says_line_and_column(tmp_path: Path) -> None:
     assert "at line 2, column 15" in problem.allowed
 
 
+def test_malformed_end_says_its_line(tmp_path: Path) -> None:
+    """A bracket that never closes is found at the end, and the end has a line too."""
+    (tmp_path / "handrail.toml").write_text("backoff_cap = 2\nattempts = [\n")
+    (problem,) = read(tmp_path).problems
+    assert problem.allowed == "is not valid TOML: Invalid value (at line 2, the end of the file)"
+
+
 def test_not_utf8_says_the_line(tmp_path: Path) -> None:
     """TOML is UTF-8; another encoding is named with its line."""
     (tmp_path / "handrail.toml").write_bytes(b"attempts = 3\n# caf\xe9\n")

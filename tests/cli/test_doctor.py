@@ -1,0 +1,234 @@
+"""What `handrail doctor` finds, and what it looks like."""
+
+import http.server
+import io
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from handrail.cli import _probe, main
+from handrail.cli._doctor_view import show
+from handrail.cli._findings import Finding
+from handrail.cli._report import Report, gather
+
+
+def found(report: Report) -> dict[str, Finding]:
+    """The findings by id, the last of each."""
+    return {finding.id: finding for finding in report.findings}
+
+
+@contextmanager
+def collector(status: int) -> Iterator[tuple[int, list[tuple[str, dict[str, str]]]]]:
+    """A server that answers every export with one status; gives its port and what it was sent."""
+    requests: list[tuple[str, dict[str, str]]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_port, requests
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_collector_that_takes_spans(tmp_path: Path) -> None:
+    """A collector is asked with an export that holds no span, at the exporter's own path and with its headers."""
+    with collector(200) as (port, requests):
+        environ = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
+        }
+        report = gather(environ, tmp_path)
+    assert not report.failed
+    ((path, headers),) = requests
+    assert path == "/v1/traces"
+    assert headers["content-type"] == "application/x-protobuf"
+    assert headers["authorization"] == "Bearer x"
+
+
+@pytest.mark.parametrize(("status", "hint"), [(404, "/v1/traces"), (405, "4318"), (401, "HEADERS"), (500, "log")])
+def test_collector_that_refuses(tmp_path: Path, status: int, hint: str) -> None:
+    """Any other answer is an error that says which, and what is probably meant."""
+    with collector(status) as (port, _):
+        report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}, tmp_path)
+    finding = found(report)["HR010"]
+    assert f"answers {status}" in finding.what
+    assert hint in finding.mend
+    assert report.failed
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_collector_that_is_not_there(tmp_path: Path, protocol: str) -> None:
+    """Nobody listens: an error with the address, without what is secret in it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:secret@127.0.0.1:{port}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret",
+    }
+    report = gather(environ, tmp_path)
+    finding = found(report)["HR010"]
+    assert finding.what == "the collector does not take spans: Connection refused"
+    assert f"127.0.0.1:{port}" in finding.where
+    assert "secret" not in str(report.as_json())
+
+
+def test_collector_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that never answers is given up on within a bound."""
+    monkeypatch.setattr(_probe, "TIMEOUT", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}, tmp_path)
+    assert found(report)["HR010"].what == "the collector does not take spans: no answer in 0.05 s"
+
+
+def test_grpc_collector_that_listens(tmp_path: Path) -> None:
+    """For gRPC an open port is enough."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environ = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        }
+        assert not gather(environ, tmp_path).failed
+
+
+def test_local_store_that_cannot_be(tmp_path: Path) -> None:
+    """A file where the store should be is an error that names the setting to change."""
+    (tmp_path / "file").touch()
+    report = gather({"HANDRAIL_TRACES_DIR": str(tmp_path / "file" / "traces")}, tmp_path)
+    finding = found(report)["HR011"]
+    assert "is not a folder" in finding.what
+    assert "HANDRAIL_TRACES_DIR" in finding.mend
+
+
+def test_local_store_is_only_looked_at(tmp_path: Path) -> None:
+    """Doctor leaves nothing behind: no store, no file."""
+    report = gather({"HANDRAIL_TRACES_DIR": str(tmp_path / "a" / "b")}, tmp_path)
+    assert "HR013" in found(report)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_smaller_than_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that may outgrow the disk is a warning."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 20))
+    finding = found(gather({"HANDRAIL_TRACES_DIR": str(tmp_path)}, tmp_path))["HR014"]
+    assert finding.what == "the disk has 1 MiB left, the local store may take 64 MiB"
+
+
+@pytest.mark.parametrize("environ", [{"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_tracing_switched_off(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Tracing that is off is said, with the variable that did it, and no collector is asked."""
+    finding = found(gather(environ, tmp_path))["HR012"]
+    assert finding.where in environ
+
+
+def test_two_files_and_the_switch(tmp_path: Path) -> None:
+    """Settings in two files, and a handrail that is off, are warnings; no pipeline is claimed."""
+    (tmp_path / "handrail.toml").write_text("enabled = false")
+    (tmp_path / "pyproject.toml").write_text("[tool.handrail]\nattempts = 1")
+    report = gather({}, tmp_path)
+    assert {"HR002", "HR003"} <= set(found(report))
+    assert report.policies == ()
+    assert not report.failed
+
+
+def test_broken_pyproject(tmp_path: Path) -> None:
+    """A pyproject.toml that cannot be read is mentioned, with the place."""
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = = 1")
+    assert "line 2" in found(gather({}, tmp_path))["HR004"].what
+
+
+def test_names_that_hide_modules(tmp_path: Path) -> None:
+    """A file of the service named like a module that we need is an error; like the standard library's, a warning."""
+    (tmp_path / "tenacity.py").touch()
+    (tmp_path / "queue.py").touch()
+    (tmp_path / "httpx").mkdir()
+    (tmp_path / "tracing.py").touch()
+    (tmp_path / "resilience").mkdir()
+    (tmp_path / "resilience" / "__init__.py").touch()
+    shadows = [(f.id, Path(f.where).name) for f in gather({}, tmp_path).findings if f.id in {"HR030", "HR031"}]
+    assert shadows == [("HR030", "tenacity.py"), ("HR031", "queue.py")]
+
+
+def test_what_the_service_imports(tmp_path: Path) -> None:
+    """Retries of its own and clients that are not protected are found with file and line, tests and venvs aside."""
+    (tmp_path / "app.py").write_text("import os\n\n    from tenacity import retry\nimport requests.adapters\n")
+    (tmp_path / "later.py").write_text("import tenacity, requestsx\n# import aiohttp\n")
+    for other in ("tests", "env", ".hidden"):
+        (tmp_path / other).mkdir()
+        (tmp_path / other / "x.py").write_text("import aiohttp")
+    (tmp_path / "env" / "pyvenv.cfg").touch()
+    imports = {f.id: f.where for f in gather({}, tmp_path).findings if f.id in {"HR023", "HR042"}}
+    assert imports == {"HR023": "app.py:3", "HR042": "app.py:4"}
+
+
+def test_other_tracer_on_the_path(tmp_path: Path) -> None:
+    """A launcher that is already active in the environment is named."""
+    path = "/x/opentelemetry/instrumentation/auto_instrumentation"
+    report = gather({"PYTHONPATH": path + os.pathsep + "/y"}, tmp_path)
+    assert found(report)["HR020"].what.startswith("opentelemetry-instrument is active")
+    assert ("opentelemetry-instrument", "active") in [(name, state) for name, _, state in report.tracers]
+
+
+def test_worst_comes_first(tmp_path: Path) -> None:
+    """Errors stand before warnings, warnings before notes."""
+    (tmp_path / "queue.py").touch()
+    report = gather({"HANDRAIL_ATTEMPTS": "0"}, tmp_path)
+    assert [finding.severity for finding in report.findings] == ["error", "warning", "info"]
+    assert report.policies == ()
+
+
+def view(report: Report, width: int, *, terminal: bool) -> list[str]:
+    """The lines that a terminal of that width, or a pipe, would get."""
+    out = io.StringIO()
+    show(report, Console(file=out, width=width, force_terminal=terminal, color_system=None, highlight=False))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    """No line is wider than the terminal, and the count comes last."""
+    (tmp_path / "queue.py").touch()
+    lines = view(gather({"HANDRAIL_ATTEMPTS": "0"}, tmp_path), width, terminal=True)
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert lines[-1] == "1 error, 1 warning, 1 info"
+
+
+def test_whole_lines_in_a_pipe(tmp_path: Path) -> None:
+    """In a pipe nothing is wrapped or padded: grep finds the value and its origin on one line."""
+    lines = view(gather({"HANDRAIL_ATTEMPT_TIMEOUT": "4"}, tmp_path), 40, terminal=False)
+    assert "  attempt_timeout        4 s" in "\n".join(lines)
+    assert any(line.endswith("environment HANDRAIL_ATTEMPT_TIMEOUT") for line in lines)
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 where nothing is wrong, 1 for an error, 2 for wrong usage."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    assert runner.invoke(main, ["doctor"]).exit_code == 0
+    assert runner.invoke(main, ["doctor"], env={"HANDRAIL_ATTEMPTS": "x"}).exit_code == 1
+    assert runner.invoke(main, ["doctor", "--jsn"]).exit_code == 2

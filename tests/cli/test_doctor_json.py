@@ -1,0 +1,148 @@
+"""`handrail doctor --json`: the schema is a promise, so it is pinned here."""
+
+import json
+import os
+from pathlib import Path
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from handrail.cli import main
+from handrail.cli._findings import Finding
+
+TEXT = {"type": "string"}
+
+
+def table(**properties: object) -> dict[str, object]:
+    """An object with exactly these keys."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+SCHEMA = table(
+    schema={"const": 1},
+    ok={"type": "boolean"},
+    handrail=TEXT,
+    python=TEXT,
+    executable=TEXT,
+    cwd=TEXT,
+    settings={
+        "type": "array",
+        "items": table(name=TEXT, value={"type": ["boolean", "number", "string"]}, origin=TEXT),
+    },
+    pipeline={"type": "array", "items": TEXT},
+    tracing=table(
+        service_name=TEXT,
+        exporters={"type": "array", "items": {"enum": ["otlp", "console", "local"]}},
+        protocol={"enum": ["http/protobuf", "grpc"]},
+        endpoint={"type": ["string", "null"]},
+        store=TEXT,
+        disabled={"type": "boolean"},
+        variables={"type": "object", "additionalProperties": TEXT},
+    ),
+    libraries={"type": "array", "items": table(name=TEXT, version={"type": ["string", "null"]}, required=TEXT)},
+    instrumentation={
+        "type": "array",
+        "items": table(name=TEXT, version=TEXT, state={"enum": ["active", "installed"]}),
+    },
+    findings={
+        "type": "array",
+        "items": table(
+            id={"type": "string", "pattern": "^HR[0-9]{3}$"},
+            severity={"enum": ["error", "warning", "info"]},
+            what=TEXT,
+            where=TEXT,
+            mend=TEXT,
+        ),
+    },
+)
+
+NAMES = [
+    "enabled",
+    "problem_details",
+    "service_name",
+    "traces_dir",
+    "traces_max_bytes",
+    "flush_timeout",
+    "total_timeout",
+    "attempt_timeout",
+    "attempts",
+    "backoff_base",
+    "backoff_cap",
+    "breaker_failure_rate",
+    "breaker_minimum_calls",
+    "breaker_window",
+    "breaker_open_for",
+    "max_origins",
+]
+
+
+def strict(text: str) -> dict[str, object]:
+    """JSON without the constants that JSON does not have."""
+
+    def refuse(constant: str) -> object:
+        raise AssertionError(constant)
+
+    document: dict[str, object] = json.loads(text, parse_constant=refuse)
+    jsonschema.validate(document, SCHEMA)
+    return document
+
+
+def doctor(folder: Path, environ: dict[str, str]) -> tuple[int, dict[str, object]]:
+    """Exit code and document of `handrail doctor --json` in a folder."""
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        done = CliRunner().invoke(main, ["doctor", "--json"], env=environ)
+    finally:
+        os.chdir(here)
+    return done.exit_code, strict(done.stdout)
+
+
+def test_healthy(tmp_path: Path) -> None:
+    """Nothing wrong: exit code 0, ok, every setting in a fixed order, the four policies outermost first."""
+    code, document = doctor(tmp_path, {})
+    assert code == 0
+    assert document["ok"] is True
+    settings = document["settings"]
+    assert isinstance(settings, list)
+    assert [setting["name"] for setting in settings] == NAMES
+    pipeline = document["pipeline"]
+    assert isinstance(pipeline, list)
+    names = [policy.partition("(")[0] for policy in pipeline]
+    assert names == ["TotalTimeout", "Retry", "CircuitBreaker", "AttemptTimeout"]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HANDRAIL_TOTAL_TIMEOUT": "inf"},
+        {"HANDRAIL_TOTAL_TIMEOUT": "nan"},
+        {"HANDRAIL_TOTAL_TIMEOUT": "-1"},
+        {"HANDRAIL_NONSENSE": "\udcff"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "nonsense"},
+        {"OTEL_TRACES_EXPORTER": "nonsense"},
+        {"OTEL_PROPAGATORS": "nonsense"},
+    ],
+)
+def test_wrong_settings_keep_the_schema(tmp_path: Path, environ: dict[str, str]) -> None:
+    """Whatever is wrong, the document is valid JSON of the same schema, and the exit code 1."""
+    code, document = doctor(tmp_path, environ)
+    assert code == 1
+    assert document["ok"] is False
+    findings = document["findings"]
+    assert isinstance(findings, list)
+    assert findings[0]["id"] == "HR001"
+
+
+def test_severity_of_an_id_is_documented() -> None:
+    """The table in the docstring names every id once; an id is never used for two things."""
+    lines = [line.split()[:2] for line in (Finding.__doc__ or "").splitlines() if line.strip().startswith("HR")]
+    ids = [line[0] for line in lines]
+    assert len(ids) == len(set(ids)) == 18
+    assert {line[1] for line in lines} == {"error", "warning", "info"}
