@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-START = 30.0
+START = 20.0
 """Seconds within which a server must have answered, on a busy machine with few cores."""
 
-STOP = 15.0
+STOP = 10.0
 """Seconds within which it must have ended after SIGTERM."""
 
 
@@ -37,7 +37,7 @@ class Upstream:
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 pass
 
         self._lock = threading.Lock()
@@ -88,6 +88,8 @@ class Server:
                 with suppress(subprocess.TimeoutExpired):  # the wait between two looks, and it notices an early end
                     self.process.wait(0.05)
                     raise AssertionError(f"ended at once:\n{self.output()}") from None
+            except (OSError, http.client.HTTPException) as error:
+                raise AssertionError(f"{error!r}\n{self.output()}") from error
             finally:
                 connection.close()
         raise AssertionError(f"no answer in {START} s:\n{self.output()}")

@@ -9,14 +9,16 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.shadow.processes import Upstream, free_port, running
+from tests.shadow.processes import START, Upstream, free_port, running
 
 SERVICE = Path(__file__).parent / "service"
 BIN = Path(sys.executable).parent
@@ -80,6 +82,16 @@ def attributes(span: dict[str, Any]) -> dict[str, Any]:
     return {each["key"]: next(iter(each["value"].values())) for each in span.get("attributes", [])}
 
 
+def check_trace(kept: list[dict[str, Any]], trace_id: str, caller: str, seen: list[dict[str, str]]) -> None:
+    """One SERVER span under the caller's, one CLIENT span per attempt under it, and each attempt names its own."""
+    (inbound,) = [span for span in kept if span["kind"] == SERVER_SPAN]
+    assert inbound["parentSpanId"] == caller
+    attempts = sorted((s for s in kept if s["kind"] == CLIENT_SPAN), key=lambda s: int(s["startTimeUnixNano"]))
+    assert [span["parentSpanId"] for span in attempts] == [inbound["spanId"]] * 2
+    assert [attributes(span).get("http.request.resend_count") for span in attempts] == [None, "1"]
+    assert [each["traceparent"].split("-")[1:3] for each in seen] == [[trace_id, span["spanId"]] for span in attempts]
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("server", SERVERS)
 def test_protected(server: str, form: str, upstream: Upstream, tmp_path: Path) -> None:
@@ -102,12 +114,41 @@ def test_protected(server: str, form: str, upstream: Upstream, tmp_path: Path) -
     assert len(upstream.seen) == 2
     assert "Traceback" not in output, output
 
-    kept = spans(traces, trace_id)
-    (inbound,) = [span for span in kept if span["kind"] == SERVER_SPAN]
-    assert inbound["parentSpanId"] == caller
-    attempts = sorted((s for s in kept if s["kind"] == CLIENT_SPAN), key=lambda s: int(s["startTimeUnixNano"]))
-    assert [span["parentSpanId"] for span in attempts] == [inbound["spanId"]] * 2
-    assert [attributes(span).get("http.request.resend_count") for span in attempts] == [None, "1"]
-    assert [seen["traceparent"].split("-")[1:3] for seen in upstream.seen] == [
-        [trace_id, span["spanId"]] for span in attempts
-    ]
+    check_trace(spans(traces, trace_id), trace_id, caller, upstream.seen)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reload_keeps_protection(form: str, upstream: Upstream, tmp_path: Path) -> None:
+    """The worker that uvicorn starts after an edit is protected like the one it ended, and neither loses a span."""
+    traces = tmp_path / "traces"
+    port = free_port()
+    folder = service(tmp_path / "service", form)
+    trace_ids, caller = [secrets.token_hex(16)], secrets.token_hex(8)
+    line = command("uvicorn-reload", form, port)
+    with running(line, cwd=folder, port=port, environ=environment(upstream, traces)) as process:
+        first = process.ask("/orders/1", {"traceparent": f"00-{trace_ids[0]}-{caller}-01"})["pid"]
+        (folder / "app.py").write_text((folder / "app.py").read_text() + "# edited\n")
+        until = time.monotonic() + START
+        while len(trace_ids) < 2 and time.monotonic() < until:
+            fresh = secrets.token_hex(16)
+            if process.ask("/orders/2", {"traceparent": f"00-{fresh}-{caller}-01"})["pid"] != first:
+                trace_ids.append(fresh)
+        process.stop()
+    assert len(trace_ids) == 2, "never reloaded"
+    check_trace(spans(traces, trace_ids[0]), trace_ids[0], caller, upstream.seen[:2])
+    check_trace(spans(traces, trace_ids[1]), trace_ids[1], caller, upstream.seen[-2:])
+
+
+def test_all_ways_at_once_are_one(upstream: Upstream, tmp_path: Path) -> None:
+    """`handrail run`, `import handrail.auto` and protect(protect(app)) together: one SERVER span, one retry."""
+    traces = tmp_path / "traces"
+    port = free_port()
+    folder = service(tmp_path / "service", "protect")
+    text = (folder / "app.py").read_text() + "import handrail.auto\n\napp = protect(protect(app))\n"
+    (folder / "app.py").write_text(text)
+    trace_id, caller = secrets.token_hex(16), secrets.token_hex(8)
+    line = [str(BIN / "handrail"), "run", *command("uvicorn", "protect", port)]
+    with running(line, cwd=folder, port=port, environ=environment(upstream, traces)) as process:
+        assert process.ask("/orders/7", {"traceparent": f"00-{trace_id}-{caller}-01"})["upstream"] == 200
+        process.stop(signal.SIGINT)
+    check_trace(spans(traces, trace_id), trace_id, caller, upstream.seen)
