@@ -22,7 +22,7 @@ from .failure import Failure, mark
 if TYPE_CHECKING:
     import httpx
 
-    from ..registry import Registry
+    from ..registry import Entry, Registry
 
 __all__ = ["install"]
 
@@ -48,11 +48,10 @@ class _Guard:
         @wraps(original)
         async def handle_async_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
             send: Handler = original.__get__(transport, type(transport))
-            port = request.url.port or _PORTS.get(request.url.scheme)
-            if port is None or not self.on:
+            entry = self._entry(request.url)
+            if entry is None:
                 response: httpx.Response = await send(request)
                 return response
-            entry = self._registry.pipeline(request.url.scheme, request.url.host, port)
             call = self._call(entry.target, send, request)
             try:
                 return await entry.pipeline.run(call)
@@ -68,11 +67,10 @@ class _Guard:
         @wraps(original)
         def handle_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
             send: Handler = original.__get__(transport, type(transport))
-            port = request.url.port or _PORTS.get(request.url.scheme)
-            if port is None or not self.on:
+            entry = self._entry(request.url)
+            if entry is None:
                 response: httpx.Response = send(request)
                 return response
-            entry = self._registry.pipeline(request.url.scheme, request.url.host, port)
             call = self._call(entry.target, send, request)
             try:
                 return entry.pipeline.run_sync(call)
@@ -82,11 +80,16 @@ class _Guard:
 
         return handle_request
 
+    def _entry(self, url: "httpx.URL") -> "Entry | None":
+        scheme = url.scheme
+        port = url.port or _PORTS.get(scheme)
+        return self._registry.pipeline(scheme, url.host, port) if port and self.on else None
+
     def _call(self, target: str, send: Handler, request: "httpx.Request") -> "Call[httpx.Response]":
         library, registry, extensions = self._library, self._registry, request.extensions
         buffered = _BUFFERED in extensions
         call: Call[httpx.Response] = Call(
-            Exchange(library, send, request, registry.tools, buffered=buffered),
+            Exchange(library, send, request, registry.tools, buffered),
             target=target,
             operation=request.method,
             resend=resend_class(request, library.byte_stream),

@@ -16,30 +16,47 @@ __all__ = ["Library"]
 
 
 class _Chunks:
-    """A body that was read already. Chunk for chunk as it came, and each is let go once handed on."""
+    """A body that was read already: chunk for chunk as it came, each let go once handed on."""
 
     def __init__(self, chunks: list[bytes], consumed: type[Exception]) -> None:
+        chunks.reverse()
         self._chunks: list[bytes] | None = chunks
         self._consumed = consumed
 
-    def _take(self) -> Iterator[bytes]:
+    def _take(self) -> list[bytes]:
         chunks, self._chunks = self._chunks, None
         if chunks is None:
             raise self._consumed
-        chunks.reverse()
-        while chunks:
-            yield chunks.pop()
+        return chunks
 
 
 class _SyncChunks(_Chunks):
     def __iter__(self) -> Iterator[bytes]:
-        return self._take()
+        chunks = self._take()
+        while chunks:
+            yield chunks.pop()
 
 
 class _AsyncChunks(_Chunks):
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._take():
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Drain(self._take())
+
+
+class _Drain:
+    """Not an async generator: the event loop keeps a register of those, which costs more than the body."""
+
+    __slots__ = ("_chunks",)
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
 
 
 class Library:

@@ -30,7 +30,7 @@ class Exchange:
     __slots__ = ("_buffered", "_library", "_request", "_send", "_tools")
 
     def __init__(
-        self, library: Library, send: Callable[..., Any], request: "httpx.Request", tools: "Tools", *, buffered: bool
+        self, library: Library, send: Callable[..., Any], request: "httpx.Request", tools: "Tools", buffered: bool
     ) -> None:
         self._library = library
         self._send = send
@@ -88,8 +88,10 @@ class Exchange:
 
     async def _hold(self, response: "httpx.Response", call: "Call[httpx.Response]") -> None:
         stream: Any = response.stream
+        chunks: list[bytes] = []
         try:
-            chunks = [chunk async for chunk in stream]
+            async for chunk in stream:
+                chunks.append(chunk)  # noqa: PERF401  # a comprehension is one more frame for mostly one chunk
             await stream.aclose()
         except BaseException as error:
             await stream.aclose()

@@ -144,6 +144,12 @@ def raw(data: bytes) -> Step:
     return step
 
 
+def slow(server: Server, connection: socket.socket) -> bool:
+    """A whole response after 0.2 s."""
+    server.gone.wait(0.2)
+    return answer()(server, connection)
+
+
 def _wait_for_hangup(server: Server, connection: socket.socket) -> bool:
     server.hung.set()
     try:
@@ -217,6 +223,7 @@ class Steps:
 
     answer = staticmethod(answer)
     raw = staticmethod(raw)
+    slow = staticmethod(slow)
     hang = staticmethod(hang)
     hang_in_body = staticmethod(hang_in_body)
     drip = staticmethod(drip)

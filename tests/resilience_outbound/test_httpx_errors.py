@@ -1,0 +1,160 @@
+"""What the caller sees when handrail itself says no: errors of ours that are the library's own kind too."""
+
+import asyncio
+
+import pytest
+
+from handrail.resilience import errors
+from handrail.resilience.call import deadline
+from handrail.resilience.outbound.failure import failure_of
+
+
+def test_open_circuit_is_a_connect_error(server, steps, guard, send, library):
+    """`except httpx.ConnectError`, TransportError or HTTPError catches it; all our attributes are there."""
+    guard(attempts=1, breaker_minimum_calls=2, breaker_open_for=60)
+    server.script(otherwise=steps.answer(503))
+    assert [send("GET", server.url).status_code for _ in range(2)] == [503, 503]
+    with pytest.raises(library.HTTPError) as caught:
+        send("GET", server.url + "/x")
+    error = caught.value
+    assert isinstance(error, errors.CircuitOpen)
+    assert isinstance(error, library.ConnectError)
+    assert type(error).__name__ == "CircuitOpen"
+    assert (error.target, error.policy) == (server.url, "circuit_breaker")
+    assert 0 < error.retry_after <= 60
+    assert error.request.url.path == "/x"
+    assert "circuit open for http://127.0.0.1" in str(error)
+    assert len(server.received) == 2
+
+
+def test_handlers_for_the_library_come_first(guard, library):
+    """Looked up along the bases, an app's handler for the library's errors is found before one for ours."""
+    from handrail.resilience.outbound._httpx_library import Library
+
+    error = errors.AttemptTimedOut("late", target="http://x", limit=1.0, elapsed=1.1)
+    Library(library).dress(error, library.Request("GET", "http://x"))
+    bases = type(error).__mro__
+    assert bases.index(library.HTTPError) < bases.index(errors.HandrailError) < bases.index(TimeoutError)
+
+
+def test_attempt_timeout_on_a_loop_is_a_read_timeout(server, steps, guard, library):
+    """`except httpx.TimeoutException` catches our timer, which carries its limit and note."""
+    guard(attempt_timeout=0.1, attempts=2)
+    server.script(otherwise=steps.hang)
+
+    async def main():
+        async with library.AsyncClient() as client:
+            await client.get(server.url)
+
+    with pytest.raises(library.TimeoutException) as caught:
+        asyncio.run(main())
+    error = caught.value
+    assert isinstance(error, errors.AttemptTimedOut)
+    assert isinstance(error, library.ReadTimeout)
+    assert error.limit == 0.1
+    assert error.request.url == server.url
+    assert any("2 attempts" in note for note in error.__notes__)
+
+
+def test_attempt_timeout_on_a_thread_stays_the_library_error(server, steps, guard, library):
+    """On a thread the library's own read timeout ends the attempt, within our limit."""
+    guard(attempt_timeout=0.1, attempts=2)
+    server.script(otherwise=steps.hang)
+    with pytest.raises(library.ReadTimeout) as caught:
+        library.get(server.url, timeout=None)
+    assert type(caught.value) is library.ReadTimeout
+    assert len(server.received) == 2
+
+
+def test_dripping_body_on_a_thread_is_ended(server, steps, guard, library):
+    """A body that never pauses long enough for the read timeout still ends with the attempt."""
+    guard(attempt_timeout=0.1, attempts=1)
+    server.script(steps.drip)
+    with pytest.raises(library.TimeoutException) as caught:
+        library.get(server.url)
+    assert isinstance(caught.value, errors.AttemptTimedOut)
+    assert server.gone.wait(5)
+
+
+def test_spent_deadline_sends_nothing(server, guard, send, library):
+    """With no time left of the caller's deadline, the call ends before it begins."""
+    guard()
+    with deadline(-1), pytest.raises(library.TimeoutException) as caught:
+        send("GET", server.url)
+    assert isinstance(caught.value, errors.DeadlineExceeded)
+    assert server.received == []
+
+
+def test_deadline_cuts_even_explicit_timeouts(server, steps, guard, send, library):
+    """A 60 s timeout of the code yields to what is left of the caller's deadline."""
+    guard()
+    server.script(otherwise=steps.hang)
+    with deadline(0.2), pytest.raises(library.TimeoutException):
+        send("GET", server.url, timeout=60)
+    assert server.gone.wait(5)
+
+
+@pytest.mark.parametrize(("fault", "cause", "attempts"), [("close", "network", 3), ("hang", "timeout", 3)])
+def test_transient_originals_carry_what_is_known(server, steps, guard, library, fault, cause, attempts):
+    """An original error that leaves the pipeline says target, attempts and cause to whoever answers for it."""
+    guard(attempt_timeout=0.1)
+    server.script(otherwise=getattr(steps, fault))
+    with pytest.raises(library.HTTPError) as caught:
+        library.get(server.url)
+    failure = failure_of(caught.value)
+    assert (failure.target, failure.attempts, failure.cause) == (server.url, attempts, cause)
+
+
+def test_errors_that_are_no_failure_of_the_peer_carry_nothing(server, steps, guard, library):
+    """A body that does not decode is not a dependency that is down: it came, and leaves unmarked."""
+    guard()
+    server.script(steps.answer(200, b"no gzip", content_encoding="gzip"))
+    with pytest.raises(library.DecodingError) as caught:
+        library.get(server.url)
+    assert failure_of(caught.value) is None
+    assert len(server.received) == 1
+
+
+def test_refused_certificate_is_not_retried(guard, library, tmp_path):
+    """A certificate that is not trusted will not be trusted at the next attempt either."""
+    import ssl
+
+    from handrail.resilience.classify import CONNECT, MISUSE
+    from handrail.resilience.outbound._httpx_library import Library
+
+    judge = Library(library).judge
+    refused = library.ConnectError("tls")
+    refused.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
+    assert judge(refused) is MISUSE
+    assert judge(library.ConnectError("refused")) is CONNECT
+
+
+def test_every_library_error_has_a_verdict(library):
+    """No error class of the library is mistaken for a foreign one, and nothing foreign for the library's."""
+    from handrail.resilience.classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT
+    from handrail.resilience.outbound._httpx_library import Library
+
+    table = {
+        "ConnectError": CONNECT,
+        "ConnectTimeout": CONNECT,
+        "PoolTimeout": POOL,
+        "ReadTimeout": TIMEOUT,
+        "WriteTimeout": TIMEOUT,
+        "ReadError": NETWORK,
+        "WriteError": NETWORK,
+        "CloseError": NETWORK,
+        "RemoteProtocolError": NETWORK,
+        "ProxyError": NETWORK,
+        "LocalProtocolError": MISUSE,
+        "UnsupportedProtocol": MISUSE,
+        "DecodingError": MISUSE,
+        "TooManyRedirects": MISUSE,
+        "InvalidURL": MISUSE,
+    }
+    judge = Library(library).judge
+    assert {name: judge(getattr(library, name)("x")) for name in table} == table
+    assert judge(library.StreamConsumed()) is MISUSE
+    assert judge(ValueError()) is FOREIGN
+    assert judge(OSError()) is FOREIGN
+    assert judge(asyncio.CancelledError()) is CANCELLED
+    assert judge(KeyboardInterrupt()) is CANCELLED
