@@ -1,5 +1,6 @@
 """Exporters that cannot hurt the service: one warning for a dead collector, everything lost is counted."""
 
+import importlib
 import logging
 import os
 import time
@@ -60,7 +61,8 @@ class GuardedExporter(CountedExporter):
         self._inner: SpanExporter | None = None
         self._pid = 0
         self._closed = False
-        self._busy = 0
+        self._waiting = 0
+        self._overflow = 0
         self._silent_until = -1.0
         self._failing = False
         on_overflow(self._pushed_out)
@@ -84,7 +86,7 @@ class GuardedExporter(CountedExporter):
             # The SDK goes on trying for ten seconds; the reader of the log should not wait for that.
             self._tell(reason(message))
 
-        self._busy += 1
+        self._waiting += len(spans)
         try:
             with listening(hear):
                 result = SpanExportResult.FAILURE if self._closed else self._exporter().export(spans)
@@ -92,7 +94,7 @@ class GuardedExporter(CountedExporter):
             heard.append(f"{type(error).__name__}: {error}")
             result = SpanExportResult.FAILURE
         finally:
-            self._busy -= 1
+            self._waiting -= len(spans)
         if result is SpanExportResult.SUCCESS:
             self._succeeded(len(spans))
         else:
@@ -107,7 +109,7 @@ class GuardedExporter(CountedExporter):
     def shutdown(self) -> None:
         """Stop exporting; an export under way gives up its retries."""
         self._closed = True
-        if self._busy:
+        if self._waiting:
             self._tell("no answer before the end")
         if self._inner is not None and self._pid == os.getpid():
             with listening(lambda _message: None):
@@ -121,13 +123,17 @@ class GuardedExporter(CountedExporter):
 
     def _succeeded(self, count: int) -> None:
         self._exported += count
-        if self._failing:
+        pushed_out, self._overflow = self._overflow, 0
+        if pushed_out:
+            self._tell("more spans than the queue holds (OTEL_BSP_MAX_QUEUE_SIZE)")
+        elif self._failing:
             self._failing = False
             _log.info("spans reach %s again; %d were lost", self.destination, self._dropped)
 
     def _pushed_out(self) -> None:
+        # On the thread of a request: only count. The exporting thread knows why the queue is full.
         self._dropped += 1
-        self._tell("the queue of spans is full")
+        self._overflow += 1
 
     def _tell(self, why: str) -> None:
         self._failing = True
@@ -135,8 +141,14 @@ class GuardedExporter(CountedExporter):
         if now < self._silent_until:
             return
         self._silent_until = now + _QUIET_FOR
+        counts = [
+            f"{number} {what}" for number, what in ((self._waiting, "waiting"), (self._dropped, "lost")) if number
+        ]
         _log.warning(
-            "spans do not reach %s: %s; %d lost so far, requests are not affected", self.destination, why, self._dropped
+            "spans do not reach %s: %s (%s); requests are not affected",
+            self.destination,
+            why,
+            ", ".join(counts) or "none lost yet",
         )
 
 
@@ -184,6 +196,9 @@ def _one(name: str, settings: TracingSettings) -> GuardedExporter:
     if name == "console":
         return GuardedExporter(ConsoleSpanExporter, "the console")
     if name == "otlp":
+        if settings.protocol == "grpc":
+            # Its import runs futures, which an exiting interpreter refuses: not as late as the first export.
+            importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
         return GuardedExporter(lambda: _otlp(settings), settings.endpoint or "the default OTLP endpoint")
     raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
 
