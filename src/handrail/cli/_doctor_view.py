@@ -168,10 +168,7 @@ def _hanging(out: Console, label: Text, text: str, style: str) -> None:
 
 
 def _total(out: Console, findings: tuple[Finding, ...]) -> None:
-    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in SEVERITIES}
-    words = [
-        f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items() if severity != "info"
-    ]
-    worst = next((severity for severity, count in counts.items() if count and severity != "info"), None)
-    style = _STYLES[worst] if worst else "bold green"
-    out.print(Text(f"{', '.join(words)}, {counts['info']} info", style=style))
+    counts = [sum(finding.severity == severity for finding in findings) for severity in SEVERITIES]
+    words = [f"{count} {name}{'' if count == 1 else 's'}" for name, count in zip(SEVERITIES[:2], counts, strict=False)]
+    style = _STYLES["error"] if counts[0] else _STYLES["warning"] if counts[1] else "bold green"
+    out.print(Text(f"{', '.join(words)}, {counts[2]} info", style=style))
