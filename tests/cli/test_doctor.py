@@ -37,7 +37,7 @@ def collector(status: int) -> Iterator[tuple[int, list[tuple[str, dict[str, str]
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the standard library's name)
+        def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)

@@ -13,7 +13,7 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
     settings         [{name, value, origin}] in a fixed order; durations in seconds; origin:
                      "default...", "pyproject.toml...", "handrail.toml", "environment VARIABLE"
     pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
-                     or a setting is wrong
+                     or one of their settings is wrong
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
                      variables: {OTEL_NAME: value}} without secrets
     libraries        [{name, version: text or null, required: text or ""}]
