@@ -12,13 +12,13 @@ from typing import Any
 import opentelemetry.instrumentation.httpx as contrib
 from opentelemetry.instrumentation._semconv import _StabilityMode
 
-__all__ = ["Engine", "adopt_instance", "below", "instrumentor_of", "steer"]
+__all__ = ["OWN", "Engine", "below", "instrumentor_of", "steer"]
 
 Wrapper = Callable[..., Any]
 """Called as (wrapped, instance, args, kwargs), the way wrapt does."""
 
 _METHODS = ("handle_request", "handle_async_request")
-_OWN = "_handrail_traced"
+OWN = "_handrail_traced"
 """On a transport: the wrapper with the hooks of `instrument_client`."""
 
 
@@ -64,7 +64,7 @@ def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
         for transport in (client._transport, *client._mounts.values()):
             if isinstance(transport, (engine.module.HTTPTransport, engine.module.AsyncHTTPTransport)):
                 for name in _METHODS:
-                    adopt_instance(transport, name)
+                    _adopt(transport, name)
 
     inherited = kind.instrument_client
     vars(instrumentor).update(_instrument=instrument, _uninstrument=uninstrument)
@@ -86,17 +86,15 @@ def below(method: Any) -> Callable[..., Any]:
     return found
 
 
-def adopt_instance(transport: Any, name: str) -> bool:
-    """Move what `instrument_client` put on a transport below the retries, where an attempt passes.
+def _adopt(transport: Any, name: str) -> None:
+    """Move what `instrument_client` put on a transport below the retries, where each attempt passes.
 
-    False where it is not contrib's. Otherwise a call would be a span around its attempts' spans.
+    Otherwise a call would be one span around the spans of its attempts.
     """
     wrapper = _wrapper_on(vars(transport).get(name))
-    if wrapper is None:
-        return False
-    delattr(transport, name)
-    vars(transport)[_OWN] = wrapper
-    return True
+    if wrapper is not None:
+        delattr(transport, name)
+        vars(transport)[OWN] = wrapper
 
 
 def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import MethodType, ModuleType
 from typing import Any
 
-from ._contrib import Engine, adopt_instance, below, instrumentor_of, steer
+from ._contrib import OWN, Engine, below, instrumentor_of, steer
 from ._mend import after, before, failed
 
 __all__ = ["install"]
@@ -83,10 +83,8 @@ def _layer(engine: Engine, original: Send) -> Send:
         wrapper = engine.sync
         if wrapper is None:
             return original(self, request)
-        if "handle_request" in self.__dict__ and adopt_instance(self, "handle_request"):
-            return mend(self, request)  # this once we are inside the span of a client instrumented before us
-        own = self.__dict__.get("_handrail_traced")
-        return (own or wrapper)(MethodType(mend, self), self, (request,), {})
+        wrapper = self.__dict__.get(OWN, wrapper)
+        return wrapper(MethodType(mend, self), self, (request,), {})
 
     return handle_request
 
@@ -109,9 +107,7 @@ def _async_layer(engine: Engine, original: Send) -> Send:
         wrapper = engine.asynchronous
         if wrapper is None:
             return original(self, request)
-        if "handle_async_request" in self.__dict__ and adopt_instance(self, "handle_async_request"):
-            return mend(self, request)
-        own = self.__dict__.get("_handrail_traced")
-        return (own or wrapper)(MethodType(mend, self), self, (request,), {})
+        wrapper = self.__dict__.get(OWN, wrapper)
+        return wrapper(MethodType(mend, self), self, (request,), {})
 
     return handle_async_request
