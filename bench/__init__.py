@@ -1,0 +1,1 @@
+"""Ratios against named peers, in one interleaved run: `python -m bench`."""

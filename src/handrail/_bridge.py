@@ -1,0 +1,99 @@
+"""Resilience's facts, told to the trace: the one place where both vocabularies meet.
+
+A decision is an event on the span that is current, which is the caller's: attempts are its
+children. A call that was refused without an attempt leaves a short INTERNAL span of its own,
+so that it can be searched for and seen in the waterfall.
+"""
+
+from collections.abc import Callable
+
+
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
+
+from .resilience.events import (
+    AttemptFailed,
+    CallRejected,
+    CallTimedOut,
+    CircuitChanged,
+    Event,
+    NotRetried,
+    RetriesExhausted,
+    RetryScheduled,
+)
+from .tracing import semconv
+
+__all__ = ["Bridge"]
+
+Value = str | int | float | bool
+
+
+class Bridge:
+    """A resilience listener that writes span events. `tracer` is asked for only on a rejection."""
+
+    def __init__(self, tracer: Callable[[], Tracer]) -> None:
+        self._tracer = tracer
+
+    def __call__(self, event: Event) -> None:
+        span = get_current_span()
+        if isinstance(event, CallRejected):
+            self._rejected(event)
+        if not span.is_recording():
+            return
+        name, attributes = describe(event)
+        span.add_event(name, attributes)
+
+    def _rejected(self, event: CallRejected) -> None:
+        _, attributes = describe(event)
+        span = self._tracer().start_span(
+            f"{event.operation} rejected by {event.policy}",
+            kind=SpanKind.INTERNAL,
+            attributes={**attributes, semconv.ERROR_TYPE: event.error},
+        )
+        span.set_status(StatusCode.ERROR, f"not sent: {event.policy} of {event.target}")
+        span.end()
+
+
+def describe(event: Event) -> tuple[str, dict[str, Value]]:
+    """The event's name and attributes in the trace; every kind of event has one."""
+    attributes: dict[str, Value] = {semconv.TARGET: event.target, semconv.OPERATION: event.operation}
+    match event:
+        case RetryScheduled():
+            attributes[semconv.RETRY_ATTEMPT] = event.attempt
+            attributes[semconv.RETRY_DELAY] = round(event.delay, 6)
+            attributes[semconv.RETRY_CAUSE] = event.cause
+            attributes[semconv.RETRY_AFTER_HONOURED] = event.retry_after
+            return semconv.EVENT_RETRY_SCHEDULED, attributes
+        case NotRetried():
+            attributes[semconv.RETRY_ATTEMPT] = event.attempt
+            attributes[semconv.RETRY_CAUSE] = event.cause
+            attributes[semconv.RETRY_REASON] = event.reason
+            return semconv.EVENT_RETRY_REFUSED, attributes
+        case RetriesExhausted():
+            attributes[semconv.RETRY_ATTEMPT] = event.attempts
+            attributes[semconv.RETRY_CAUSE] = event.cause
+            attributes[semconv.TIMEOUT_ELAPSED] = round(event.elapsed, 6)
+            return semconv.EVENT_RETRY_EXHAUSTED, attributes
+        case CircuitChanged():
+            attributes[semconv.CIRCUIT_BREAKER_FROM] = event.before
+            attributes[semconv.CIRCUIT_BREAKER_TO] = event.after
+            attributes[semconv.CIRCUIT_BREAKER_FAILURE_RATE] = round(event.failure_rate, 4)
+            attributes[semconv.CIRCUIT_BREAKER_CALLS] = event.calls
+            attributes[semconv.CIRCUIT_BREAKER_OPEN_FOR] = round(event.open_for, 3)
+            return semconv.EVENT_CIRCUIT_BREAKER_CHANGED, attributes
+        case CallRejected():
+            attributes[semconv.POLICY] = event.policy
+            if event.retry_after is not None:
+                attributes[semconv.RETRY_AFTER] = round(event.retry_after, 3)
+            return semconv.EVENT_CALL_REJECTED, attributes
+        case CallTimedOut():
+            attributes[semconv.POLICY] = event.policy
+            attributes[semconv.RETRY_ATTEMPT] = event.attempt
+            attributes[semconv.TIMEOUT_LIMIT] = event.limit
+            attributes[semconv.TIMEOUT_ELAPSED] = round(event.elapsed, 6)
+            return semconv.EVENT_TIMEOUT, attributes
+        case AttemptFailed():
+            attributes[semconv.RETRY_ATTEMPT] = event.attempt
+            attributes[semconv.RETRY_CAUSE] = event.cause
+            return semconv.EVENT_ATTEMPT_FAILED, attributes
+        case _:
+            raise TypeError(f"no description for {event!r}")

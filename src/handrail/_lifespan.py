@@ -1,0 +1,83 @@
+"""The lifespan protocol around an application: ready after its start, flushed before its end.
+
+The flush cannot wait for `atexit`: uvicorn raises SIGTERM again after its graceful stop, and
+the process ends there. An application that knows no lifespan gets one from us.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from ._shapes import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Lifespan"]
+
+_ENDS = ("lifespan.startup.complete", "lifespan.startup.failed")
+
+
+class Lifespan:
+    """Runs `started` when the application is ready and `stopping` when it has stopped."""
+
+    def __init__(self, app: ASGIApp, *, started: Callable[[], None], stopping: Callable[[], Awaitable[None]]) -> None:
+        self._app = app
+        self._started = started
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = _Seen(receive, send, self._started, self._stopping)
+        try:
+            await self._app(scope, seen.receive, seen.send)
+        except Exception:
+            # Raised before it asked for an event, or answered as if to a request: it knows no lifespan.
+            if seen.answered or (seen.received and not seen.strayed):
+                await seen.stopped()
+                raise
+        if not seen.answered:
+            await self._instead(seen, receive, send)
+
+    async def _instead(self, seen: "_Seen", receive: Receive, send: Send) -> None:
+        if not seen.received:
+            await receive()
+        self._started()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stopping()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Seen:
+    """What the application did with the protocol so far."""
+
+    def __init__(
+        self, receive: Receive, send: Send, started: Callable[[], None], stopping: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._started = started
+        self._stopping = stopping
+        self.received = False
+        self.answered = False
+        self.strayed = False
+        self._running = False
+
+    async def receive(self) -> Message:
+        self.received = True
+        return await self._receive()
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if not kind.startswith("lifespan."):
+            self.strayed = True
+            raise RuntimeError(f"{kind} is no answer to a lifespan event")
+        if kind in _ENDS:
+            self.answered = True
+            if kind == "lifespan.startup.complete":
+                self._running = True
+                self._started()
+        elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            await self.stopped()
+        await self._send(message)
+
+    async def stopped(self) -> None:
+        """Run `stopping` once, and only after a start."""
+        if self._running:
+            self._running = False
+            await self._stopping()

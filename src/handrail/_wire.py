@@ -1,0 +1,183 @@
+"""The only place with both halves: what `protect` and `handrail.auto` switch on, once per process.
+
+Everything is idempotent and can be undone. The provider is built late, when the application
+has started or at its first request, because a service may set up OpenTelemetry after us.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from . import _shapes
+from ._lifespan import Lifespan
+from ._shapes import MARK, ASGIApp, Receive, Scope, Send
+from .resilience.errors import SettingsError
+from .resilience.events import Listeners
+from .resilience.policy import Tools
+from .resilience.registry import Registry
+from .settings import Overrides, Settings, load
+
+__all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
+
+_log = logging.getLogger("handrail")
+_lock = threading.Lock()
+_process: "Process | None" = None
+
+CLIENTS = ("httpx", "httpx2")
+
+
+class Process:
+    """What is switched on in this process: settings, pipelines, tracing, and how to undo it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.listeners = Listeners()
+        self.registry = Registry(settings.resilience, Tools(emit=self.listeners))
+        self.undo: list[Callable[[], None]] = []
+        self._tracing: Any = None
+        self._tracing_lock = threading.Lock()
+        self._clients_on = True
+        self._arrived: list[ModuleType] = []
+
+    def switch_on(self) -> None:
+        """Take hold of the client libraries, those imported later included."""
+        from ._bridge import Bridge
+
+        self.listeners.add(Bridge(lambda: self.tracing().tracer))
+        for name in CLIENTS:
+            _shapes.when_imported(name, self._client)
+
+    def _client(self, module: ModuleType) -> None:
+        self._arrived.append(module)
+        if len(self._arrived) > 1:
+            return  # importing the instrumentation imports httpx2: its turn comes below
+        from .resilience import outbound as resilience_outbound
+        from .tracing import outbound as tracing_outbound
+
+        while self._clients_on and self._arrived:
+            # One span per attempt: tracing next to the wire, the pipeline around it.
+            if not self.settings.tracing.disabled:
+                self.undo.append(tracing_outbound.install(self._arrived[0]))
+            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry))
+            self._arrived.pop(0)
+
+    def tracing(self) -> Any:
+        """The process's tracing, made at the first call."""
+        if self._tracing is None:
+            with self._tracing_lock:
+                if self._tracing is None:
+                    from .tracing import provider
+
+                    self._tracing = provider.start(self.settings.tracing)
+        return self._tracing
+
+    async def flush(self) -> None:
+        """Export what is queued, within `flush_timeout`, off the event loop."""
+        if self._tracing is None:
+            return
+        import anyio.to_thread
+
+        seconds = self.settings.tracing.flush_timeout
+        await anyio.to_thread.run_sync(self._tracing.flush, seconds, abandon_on_cancel=True)
+
+    def switch_off(self) -> None:
+        """Give the client libraries back as they were."""
+        self._clients_on = False
+        while self.undo:
+            self.undo.pop()()
+
+
+def switch_on(arguments: Overrides) -> Process:
+    """Switch handrail on for this process; a second time is the same as once.
+
+    Raises SettingsError for wrong settings, and where two calls ask for different ones.
+    """
+    global _process
+    with _lock:
+        if _process is None:
+            process = Process(load(arguments))
+            if process.settings.enabled:
+                process.switch_on()
+            _process = process
+        elif arguments:
+            _process = _changed(_process, arguments)
+        return _process
+
+
+def _changed(process: Process, arguments: Overrides) -> Process:
+    settings = load(arguments)
+    if replace(settings, origins={}) == replace(process.settings, origins={}):
+        return process
+    if "argument" in process.settings.origins.values():
+        raise SettingsError(
+            "protect() was called before in this process with other settings; "
+            f"now: {dict(arguments)!r}. The outbound policies are shared by all apps of a process: "
+            "pass the same settings to each call, or put them into handrail.toml"
+        )
+    # `import handrail.auto` came first; what the code says explicitly is more than the environment.
+    process.switch_off()
+    fresh = Process(settings)
+    if settings.enabled:
+        fresh.switch_on()
+    return fresh
+
+
+def current() -> Process | None:
+    """What is switched on, if anything."""
+    return _process
+
+
+def switch_off() -> None:
+    """Undo everything in this process; for tests and for the way back."""
+    global _process
+    with _lock:
+        if _process is not None:
+            _process.switch_off()
+            _process = None
+
+
+def layers(app: ASGIApp, outermost: object) -> ASGIApp:
+    """The inbound layers around an app, outermost first: lifespan > SERVER span > problem details > app.
+
+    `outermost` is the object that holds the routes.
+    """
+    process = _process
+    if process is None or not process.settings.enabled:
+        return app
+    from .resilience.inbound.problem import ProblemDetails
+    from .tracing.inbound import ServerSpans
+
+    inner: ASGIApp = app
+    if process.settings.problem_details:
+        inner = ProblemDetails(inner, trace_id=_trace_id)
+    if not process.settings.tracing.disabled:
+        inner = ServerSpans(inner, tracing=lambda: _live(process).tracing(), routes=outermost)
+    lifespan = Lifespan(app, started=lambda: _ready(_live(process)), stopping=lambda: _live(process).flush())
+
+    async def handrail(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[MARK] = True
+        if scope["type"] == "lifespan":
+            await lifespan(scope, receive, send)
+        else:
+            await inner(scope, receive, send)
+
+    return handrail
+
+
+def _live(made_for: Process) -> Process:
+    return _process or made_for
+
+
+def _ready(process: Process) -> None:
+    if not process.settings.tracing.disabled:
+        process.tracing()
+
+
+def _trace_id() -> str | None:
+    from opentelemetry.trace import format_trace_id, get_current_span
+
+    context = get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None
