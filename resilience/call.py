@@ -138,10 +138,11 @@ class Call(Generic[R]):
 
 async def discard_stale(call: Call[R]) -> None:
     """Let go of the failed result of the attempt before; what that raises does not matter to anybody."""
-    stale, call.stale = call.stale, None
-    if stale is not None:
+    if call.stale is not None:
+        # Cleared only afterwards: one that is cancelled on its way is begun again by whoever cleans up.
         with suppress(Exception):
-            await call.wire.discard(stale)
+            await call.wire.discard(call.stale)
+        call.stale = None
 
 
 def discard_stale_sync(call: Call[R]) -> None:

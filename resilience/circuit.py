@@ -96,7 +96,6 @@ class CircuitBreaker:
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-
         now, success = self._now, Count.SUCCESS
 
         async def run(call: Call[R]) -> R:

@@ -20,7 +20,7 @@ Jitter = Callable[[], float]
 class Timer(Protocol):
     """A block that may not last longer than it was given; entered inside a running task."""
 
-    def __enter__(self) -> object:
+    def __enter__(self) -> "Timer":
         """Start to run."""
         ...
 
@@ -82,7 +82,7 @@ class _ScopeTimer:
         self._seconds = seconds
         self._scope = anyio.CancelScope()
 
-    def __enter__(self) -> object:
+    def __enter__(self) -> "Timer":
         self._scope.deadline = anyio.current_time() + self._seconds
         self._scope.__enter__()
         return self

@@ -24,8 +24,8 @@ class Entry:
         """The origin as text, without its scheme's default port: `http://host:8003`."""
         self.pipeline = pipeline
         self.breaker = next(policy for policy in pipeline.policies if isinstance(policy, CircuitBreaker))
-        self.used = True
-        """Asked for since the last sweep."""
+        self.used = False
+        """Asked for again since it was made, or since the last sweep."""
 
     def _worth(self) -> tuple[bool, bool, bool]:
         """Sorts what may be forgotten first to the front: an open breaker last, then failures seen, then use."""

@@ -1,8 +1,8 @@
 """The numbers of all policies, in one frozen object; where they come from is not known here."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import isfinite
+from operator import le
 
 __all__ = ["Problem", "ResilienceSettings"]
 
@@ -43,22 +43,11 @@ class ResilienceSettings:
             if not _within(getattr(self, name), kind, low, high)
         ]
         broken = {name for name, _, _ in found}
-        return found + [problem for problem, partner in self._contradictions() if not {problem[0], partner} & broken]
-
-    def _contradictions(self) -> Iterator[tuple[Problem, str]]:
-        if self.attempt_timeout > self.total_timeout:
-            allowed = f"at most total_timeout, which is {self.total_timeout:g} s"
-            yield ("attempt_timeout", self.attempt_timeout, allowed), "total_timeout"
-        if self.backoff_base > self.backoff_cap:
-            allowed = f"at most backoff_cap, which is {self.backoff_cap:g} s"
-            yield ("backoff_base", self.backoff_base, allowed), "backoff_cap"
-        if self.backoff_cap > self.total_timeout:
-            allowed = f"at most total_timeout, which is {self.total_timeout:g} s"
-            yield ("backoff_cap", self.backoff_cap, allowed), "total_timeout"
-        if self.breaker_window < 2 * self.attempt_timeout:
-            # Else calls that hang leave the window before enough of them have failed.
-            allowed = f"at least 2 x attempt_timeout, which makes {2 * self.attempt_timeout:g} s"
-            yield ("breaker_window", self.breaker_window, allowed), "attempt_timeout"
+        for name, partner, fits, text in _TOGETHER:
+            value, other = getattr(self, name), getattr(self, partner)
+            if not {name, partner} & broken and not fits(value, other):
+                found.append((name, value, text.format(other)))
+        return found
 
 
 _DAY = 86_400.0
@@ -77,7 +66,19 @@ _RANGES: dict[str, tuple[type, float, float, str]] = {
 assert set(_RANGES) == {field.name for field in fields(ResilienceSettings)}
 
 
+def _twice(window: float, attempt: float) -> bool:
+    return window >= 2 * attempt
+
+
+_TOGETHER: list[tuple[str, str, Callable[[float, float], bool], str]] = [
+    ("attempt_timeout", "total_timeout", le, "at most total_timeout, which is {:g} s"),
+    ("backoff_base", "backoff_cap", le, "at most backoff_cap, which is {:g} s"),
+    # Else calls that hang leave the window before enough of them have failed.
+    ("breaker_window", "attempt_timeout", _twice, "at least twice attempt_timeout, which is {:g} s"),
+]
+
+
 def _within(value: object, kind: type, low: float, high: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
         return False
-    return isfinite(value) and low <= value <= high
+    return low <= value <= high  # false for nan too

@@ -11,7 +11,7 @@ from .clock import Timer
 from .events import Event
 from .timer import loop_timer
 
-__all__ = ["FakeClock", "RecordingListener", "Reply", "ScriptedWire", "run"]
+__all__ = ["FakeClock", "RecordingListener", "Reply", "ScriptedWire", "run", "sleep"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -92,6 +92,13 @@ def run(main: Coroutine[Any, Any, T], clock: FakeClock | None = None) -> T:
     """
     with asyncio.Runner(loop_factory=lambda: _VirtualLoop(clock or FakeClock())) as runner:
         return runner.run(main)
+
+
+async def sleep(seconds: float = 0.0) -> None:
+    """Let the time of the running virtual loop pass, or with 0 only its other tasks run; never waits for real."""
+    if not isinstance(asyncio.get_running_loop(), _VirtualLoop):
+        raise RuntimeError("this sleep is for the virtual loop of run()")
+    await asyncio.sleep(seconds)
 
 
 class RecordingListener:

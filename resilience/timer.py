@@ -38,7 +38,7 @@ class LoopTimer:
         """Whether it rang, also while the cancellation is still on its way."""
         return self._rang
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "LoopTimer":
         task = self.task = current_task()
         if task is None:
             raise RuntimeError("a timeout needs a running task")
@@ -48,6 +48,7 @@ class LoopTimer:
         queue.running += 1
         if ends < queue.armed:
             queue.arm(ends)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /

@@ -55,7 +55,8 @@ def test_a_date_without_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [None, "", "soon", "-1", "1.5", "1e3", "٣", "nan", "inf", "9" * 5000, "Thu, 99 Foo 2026 00:00:00 GMT", "\x00"]
+    "raw",
+    [None, "", "soon", "-1", "1.5", "1e3", "٣", "nan", "inf", "9" * 5000, "Thu, 99 Foo 2026 00:00:00 GMT", "\x00"],
 )
 def test_garbage_is_ignored(raw: str | None) -> None:
     """What is neither seconds nor a date says nothing."""

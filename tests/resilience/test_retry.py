@@ -1,5 +1,7 @@
 """When a call is sent again, when not, and what its caller gets."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,10 +125,8 @@ def test_nothing_is_sent_again_that_may_have_arrived_unless_that_is_safe(
     """For every script: all attempts but the last failed in a way that allowed another, and never too many."""
     bench = Bench(attempts=attempts)
     wire = bench.wire(*steps)
-    try:
+    with suppress(ConnectionError):
         bench.play(wire, on_loop, resend)
-    except ConnectionError:
-        pass
     assert wire.sent == list(range(1, len(wire.sent) + 1))
     assert len(wire.sent) <= attempts
     for step in steps[: len(wire.sent) - 1]:
@@ -231,7 +231,9 @@ def test_an_attempt_that_cannot_begin_before_the_deadline_is_not_begun(on_loop: 
     assert bench.told.events == [NotRetried("http://peer", "GET", 1, "network", "deadline")]
 
 
-@given(total=st.floats(0.01, 5), takes=st.floats(0, 2), on_loop=st.booleans(), asked=st.sampled_from([None, "0", "1", "9"]))
+@given(
+    total=st.floats(0.01, 5), takes=st.floats(0, 2), on_loop=st.booleans(), asked=st.sampled_from([None, "0", "1", "9"])
+)
 def test_no_attempt_begins_after_the_deadline(total: float, takes: float, on_loop: bool, asked: str | None) -> None:
     """Whatever takes how long: every attempt begins before the deadline."""
     bench, begun = Bench(total=total, attempts=6), list[float]()
