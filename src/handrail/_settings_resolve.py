@@ -45,7 +45,6 @@ _VARIABLES: Mapping[str, str] = {name: PREFIX + name.upper() for name in KINDS}
 _BOWED = "default, fitted to "
 _BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
     ("attempt_timeout", "total_timeout", min, 1.0),
-    ("backoff_cap", "total_timeout", min, 1.0),
     ("backoff_base", "backoff_cap", min, 1.0),
     ("breaker_window", "attempt_timeout", max, 2.0),
 )

@@ -8,13 +8,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from handrail.cli import _probe, main
+from handrail.cli import _installed, _probe, main
 from handrail.cli._doctor_view import show
 from handrail.cli._findings import Finding
 from handrail.cli._report import Report, gather
@@ -191,6 +192,51 @@ def test_other_tracer_on_the_path(tmp_path: Path) -> None:
     report = gather({"PYTHONPATH": path + os.pathsep + "/y"}, tmp_path)
     assert found(report)["HR020"].what.startswith("opentelemetry-instrument is active")
     assert ("opentelemetry-instrument", "active") in [(name, state) for name, _, state in report.tracers]
+
+
+def test_several_distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two distributions compete for opentelemetry-instrument, unless the environment names ours."""
+    entries = [metadata.EntryPoint(name, "x:y", "opentelemetry_distro") for name in ("distro", "handrail")]
+    monkeypatch.setattr(_installed, "_entries", lambda group: entries if group == "opentelemetry_distro" else [])
+    assert "distro, handrail" in found(gather({}, tmp_path))["HR022"].what
+    assert "HR022" not in found(gather({"OTEL_PYTHON_DISTRO": "handrail"}, tmp_path))
+
+
+def test_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library outside its range, or missing, is an error; other tracers are noted; no client is a warning."""
+    known = {"tenacity": "8.0", "pybreaker": None, "httpx": None, "httpx2": None, "sentry-sdk": "2.0"}
+    real = _installed._version
+    monkeypatch.setattr(_installed, "_version", lambda name: known[name] if name in known else real(name))
+    report = gather({}, tmp_path)
+    wrong = [finding.what for finding in report.findings if finding.id == "HR040"]
+    assert [line.partition(";")[0] for line in wrong] == ["pybreaker is missing", "tenacity is 8.0"]
+    assert found(report)["HR021"].what.startswith("sentry-sdk 2.0 is installed")
+    assert found(report)["HR041"].mend == "pip install httpx"
+    assert "  pybreaker missing" in "\n".join(view(report, 80, terminal=True))
+
+
+def test_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store in a folder without write permission is an error before the first span is lost."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    finding = found(gather({"HANDRAIL_TRACES_DIR": str(tmp_path)}, tmp_path))["HR011"]
+    assert finding.what == f"the local store cannot be written: no right to write in {tmp_path}"
+
+
+def test_port_that_speaks_no_http(tmp_path: Path) -> None:
+    """Something else on the collector's port is told from a collector that is down."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def speak() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(1024)
+                peer.sendall(b"-ERR unknown command\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}, tmp_path)
+        thread.join()
+    assert found(report)["HR010"].what.endswith("what answers does not speak HTTP")
 
 
 def test_worst_comes_first(tmp_path: Path) -> None:

@@ -145,10 +145,10 @@ def test_traces_dir_is_relative_to_the_working_folder(tmp_path: Path) -> None:
 
 def test_a_default_gives_way_to_what_was_chosen(tmp_path: Path) -> None:
     """One short total is no contradiction: the defaults inside it shrink, and say so."""
-    settings = load({"total_timeout": 0.05}, {}, tmp_path)
+    settings = load({"total_timeout": 0.05, "backoff_cap": 0.01}, {}, tmp_path)
     assert settings.resilience.attempt_timeout == 0.05
-    assert settings.resilience.backoff_cap == 0.05
-    assert settings.resilience.backoff_base == 0.05
+    assert settings.resilience.backoff_base == 0.01
+    assert settings.origins["backoff_base"] == "default, fitted to backoff_cap"
     assert settings.origins["attempt_timeout"] == "default, fitted to total_timeout"
     longer = load({"attempt_timeout": 25}, {}, tmp_path)
     assert longer.resilience.breaker_window == 50.0
