@@ -202,11 +202,8 @@ class _Resends(Generic[R]):
 
     def _wanted(self, state: RetryCallState) -> bool:
         outcome = state.outcome
-        if outcome is None:
-            return True
-        error = outcome.exception()
-        if error is not None and not isinstance(error, Exception):
-            return False
+        if outcome is None or not isinstance(outcome.exception(), Exception | None):
+            return False  # cancelled, or the interpreter ends
         self._last = outcome
         wanted = not self._refused and self._policy.allows(self._call)
         if not wanted:

@@ -1,5 +1,7 @@
 """Successes and failures of the last seconds, in a ring of buckets."""
 
+from math import inf, nextafter
+
 __all__ = ["Window"]
 
 _BUCKETS = 10
@@ -50,6 +52,4 @@ class Window:
         for _ in range(min(passed, _BUCKETS)):
             self._slot = (self._slot + 1) % _BUCKETS
             self._good[self._slot] = self._bad[self._slot] = 0
-        self.ends += passed * self._width
-        if self.ends <= now:  # rounding
-            self.ends = now + self._width
+        self.ends = max(self.ends + passed * self._width, nextafter(now, inf))  # rounding may fall short

@@ -150,3 +150,11 @@ def test_a_refusal_further_in_is_neutral() -> None:
 def test_repr_states_the_rule() -> None:
     """What `print(pipeline)` shows of it."""
     assert repr(Bench().breaker) == "CircuitBreaker(50 % of >= 4 calls in 10 s, open 5 s, 1 probe)"
+
+
+def test_a_circuit_that_closed_in_between_admits() -> None:
+    """A thread that saw it open and asked a moment later gets the permit of the new period."""
+    bench = Bench().opened()
+    bench.clock.advance(5.0)
+    bench.play("ok")
+    assert bench.breaker._admit(ScriptedWire().call()) is bench.breaker._window
