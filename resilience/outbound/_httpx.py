@@ -12,11 +12,10 @@ from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..call import Call
 from ..errors import HandrailError
 from ._httpx_library import Library
-from ._httpx_wire import Exchange
-from ._httpx_wishes import limits, resend_class
+from ._httpx_wire import Exchange, Handler, HttpxWire
+from ._httpx_wishes import limits
 from .failure import Failure, mark
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ __all__ = ["install"]
 
 _BUFFERED = "handrail.buffered"
 _PORTS = {"http": 80, "https": 443}
-
-Handler = Callable[..., Any]
 
 _undo: dict[type, Callable[[], None]] = {}
 
@@ -44,15 +41,15 @@ class _Guard:
 
     def around_async(self, original: Any) -> Handler:
         """`handle_async_request` with the pipeline around it."""
+        wire = HttpxWire(self._library, original, self._registry.tools)
 
         @wraps(original)
         async def handle_async_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
-            send: Handler = original.__get__(transport, type(transport))
             entry = self._entry(request.url)
             if entry is None:
-                response: httpx.Response = await send(request)
+                response: httpx.Response = await wire.handle(transport, request)
                 return response
-            call = self._call(entry.target, send, request)
+            call = self._call(wire, entry.target, transport, request)
             try:
                 return await entry.pipeline.run(call)
             except Exception as error:
@@ -63,15 +60,15 @@ class _Guard:
 
     def around_sync(self, original: Any) -> Handler:
         """`handle_request` with the pipeline around it."""
+        wire = HttpxWire(self._library, original, self._registry.tools)
 
         @wraps(original)
         def handle_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
-            send: Handler = original.__get__(transport, type(transport))
             entry = self._entry(request.url)
             if entry is None:
-                response: httpx.Response = send(request)
+                response: httpx.Response = wire.handle(transport, request)
                 return response
-            call = self._call(entry.target, send, request)
+            call = self._call(wire, entry.target, transport, request)
             try:
                 return entry.pipeline.run_sync(call)
             except Exception as error:
@@ -85,21 +82,18 @@ class _Guard:
         port = url.port or _PORTS.get(scheme)
         return self._registry.pipeline(scheme, url.host, port) if port and self.on else None
 
-    def _call(self, target: str, send: Handler, request: "httpx.Request") -> "Call[httpx.Response]":
-        library, registry, extensions = self._library, self._registry, request.extensions
+    def _call(self, wire: HttpxWire, target: str, transport: object, request: "httpx.Request") -> Exchange:
+        extensions = request.extensions
         buffered = _BUFFERED in extensions
-        call: Call[httpx.Response] = Call(
-            Exchange(library, send, request, registry.tools, buffered),
-            target=target,
-            operation=request.method,
-            resend=resend_class(request, library.byte_stream),
-        )
-        timeouts = extensions.get("timeout", library.unsaid_timeout)
-        if timeouts != library.unsaid_timeout:
-            call.attempt_timeout, call.total_timeout = limits(timeouts, registry.settings, streamed=not buffered)
+        call = Exchange(wire, target, transport, request, buffered=buffered)
+        unsaid = self._library.unsaid_timeout
+        timeouts = extensions.get("timeout", unsaid)
+        if timeouts != unsaid:
+            settings = self._registry.settings
+            call.attempt_timeout, call.total_timeout = limits(timeouts, settings, streamed=not buffered)
         return call
 
-    def _leave(self, error: Exception, call: "Call[httpx.Response]", request: "httpx.Request") -> None:
+    def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:
         if isinstance(error, HandrailError):
             self._library.dress(error, request)
         elif call.verdict.transient:

@@ -120,9 +120,13 @@ def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors
         errors.AttemptTimedOut: module.ReadTimeout,
         errors.DeadlineExceeded: module.ReadTimeout,
     }
+
     # The library's class first: where a handler is looked up along the class's bases, the app's
     # own one for httpx errors is found before one for HandrailError or TimeoutError.
-    return {ours: type(ours.__name__, (theirs, ours), {"__doc__": ours.__doc__}) for ours, theirs in kinds.items()}
+    def both(*bases: type) -> Any:
+        return type(bases[1].__name__, bases, {"__doc__": bases[1].__doc__})
+
+    return {ours: both(theirs, ours) for ours, theirs in kinds.items()}
 
 
 def _distrusts(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
-"""One request of httpx as the pipeline sees it: how to send, judge and throw away."""
+"""A request of httpx as the pipeline sees it: how to send, judge and throw away."""
 
 from collections.abc import Callable
 from math import inf
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..call import Call
@@ -9,49 +10,77 @@ from ..classify import CANCELLED, TIMEOUT, Verdict, of_status
 from ..errors import AttemptTimedOut, DeadlineExceeded
 from ..events import AttemptFailed
 from ._httpx_library import Library
-from ._httpx_wishes import cut_to
+from ._httpx_wishes import cut_to, resend_class
 
 if TYPE_CHECKING:
     import httpx
 
     from ..policy import Tools
 
-__all__ = ["CALL", "Exchange"]
+__all__ = ["CALL", "Exchange", "Handler", "HttpxWire"]
 
 CALL = "handrail.call"
 """The request extension under which whatever lies below finds the `Call`."""
 
 _SHORTEST = 0.001
 
+Handler = Callable[..., Any]
+"""`handle_request` or `handle_async_request`, called with transport and request."""
 
-class Exchange:
-    """The `Wire` of one request. `buffered`: the body belongs to the attempt, and is read with it."""
 
-    __slots__ = ("_buffered", "_library", "_request", "_send", "_tools")
+class Exchange(Call["httpx.Response"]):
+    """One request on its way. `buffered`: the body belongs to the attempt, and is read with it."""
+
+    __slots__ = ("buffered", "request", "transport")
 
     def __init__(
-        self, library: Library, send: Callable[..., Any], request: "httpx.Request", tools: "Tools", buffered: bool
+        self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, buffered: bool
     ) -> None:
-        self._library = library
-        self._send = send
-        self._request = request
-        self._tools = tools
-        self._buffered = buffered
+        resend = resend_class(request, wire.library.byte_stream)
+        super().__init__(wire, target=target, operation=request.method, resend=resend)
+        self.transport = transport
+        self.request = request
+        self.buffered = buffered
 
-    async def send(self, call: "Call[httpx.Response]") -> "httpx.Response":
-        response: httpx.Response = await self._send(self._copy(call))
-        if self._buffered and not isinstance(response.stream, self._library.byte_stream):
+    def copy(self) -> "httpx.Request":
+        """The request for one attempt.
+
+        Each starts from the request as the code wrote it: what the layers below add (trace
+        headers, shortened timeouts) is theirs, and a request sent by several tasks at once gets
+        no other call's attempt number.
+        """
+        request = self.request
+        sent: httpx.Request = object.__new__(type(request))
+        sent.__dict__.update(request.__dict__)
+        sent.extensions = {**request.extensions, CALL: self}
+        return sent
+
+
+class HttpxWire:
+    """The `Wire` of one transport class; what belongs to a request is in its `Exchange`."""
+
+    def __init__(self, library: Library, original: Any, tools: "Tools") -> None:
+        self.library = library
+        self._tools = tools
+        # A tracer's wrapper must be bound to see the transport as its instance.
+        self.handle: Handler = original if isinstance(original, FunctionType) else _binding(original)
+
+    async def send(self, call: Call["httpx.Response"]) -> "httpx.Response":
+        assert isinstance(call, Exchange)
+        response: httpx.Response = await self.handle(call.transport, call.copy())
+        if call.buffered and not isinstance(response.stream, self.library.byte_stream):
             await self._hold(response, call)
         return response
 
-    def send_sync(self, call: "Call[httpx.Response]") -> "httpx.Response":
-        request = self._copy(call)
+    def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
+        assert isinstance(call, Exchange)
+        request = call.copy()
         bounds: dict[str, float | None] | None = None
         if call.attempt_ends < inf:
             bounds = cut_to(request.extensions.get("timeout", {}), self._left(call))
             request.extensions["timeout"] = bounds
-        response: httpx.Response = self._send(request)
-        if self._buffered and not isinstance(response.stream, self._library.byte_stream):
+        response: httpx.Response = self.handle(call.transport, request)
+        if call.buffered and not isinstance(response.stream, self.library.byte_stream):
             if bounds is not None:
                 bounds.update(cut_to(bounds, self._left(call)))  # httpcore reads it anew for the body
             self._hold_sync(response, call)
@@ -61,7 +90,7 @@ class Exchange:
         return of_status(result.status_code)
 
     def judge_error(self, error: BaseException) -> Verdict:
-        return self._library.judge(error)
+        return self.library.judge(error)
 
     def retry_after(self, result: "httpx.Response") -> str | None:
         text: str | None = result.headers.get("retry-after")
@@ -73,20 +102,10 @@ class Exchange:
     def discard_sync(self, result: "httpx.Response") -> None:
         result.close()
 
-    def _copy(self, call: "Call[httpx.Response]") -> "httpx.Request":
-        # Every attempt starts from the request as the code wrote it: what the layers below add
-        # (trace headers, shortened timeouts) is theirs, and a request sent by several tasks at
-        # once gets no other call's attempt number.
-        request = self._request
-        sent: httpx.Request = object.__new__(type(request))
-        sent.__dict__.update(request.__dict__)
-        sent.extensions = {**request.extensions, CALL: call}
-        return sent
-
-    def _left(self, call: "Call[httpx.Response]") -> float:
+    def _left(self, call: Call["httpx.Response"]) -> float:
         return max(call.attempt_ends - self._tools.clock.now(), _SHORTEST)
 
-    async def _hold(self, response: "httpx.Response", call: "Call[httpx.Response]") -> None:
+    async def _hold(self, response: "httpx.Response", call: Call["httpx.Response"]) -> None:
         stream: Any = response.stream
         chunks: list[bytes] = []
         try:
@@ -97,9 +116,9 @@ class Exchange:
             await stream.aclose()
             self._report(call, error)
             raise
-        response.stream = self._library.held_async(chunks)
+        response.stream = self.library.held_async(chunks)
 
-    def _hold_sync(self, response: "httpx.Response", call: "Call[httpx.Response]") -> None:
+    def _hold_sync(self, response: "httpx.Response", call: Call["httpx.Response"]) -> None:
         stream: Any = response.stream
         now = self._tools.clock.now
         chunks: list[bytes] = []
@@ -113,17 +132,21 @@ class Exchange:
             raise
         finally:
             stream.close()
-        response.stream = self._library.held_sync(chunks)
+        response.stream = self.library.held_sync(chunks)
 
-    def _report(self, call: "Call[httpx.Response]", error: BaseException) -> None:
-        verdict = TIMEOUT if call.timed_out else self._library.judge(error)
+    def _report(self, call: Call["httpx.Response"], error: BaseException) -> None:
+        verdict = TIMEOUT if call.timed_out else self.library.judge(error)
         if verdict is not CANCELLED:
             self._tools.emit(AttemptFailed(call.target, call.operation, call.attempt, verdict.cause))
 
 
-def _out_of_time(call: "Call[httpx.Response]", now: float) -> AttemptTimedOut | DeadlineExceeded:
+def _out_of_time(call: Call["httpx.Response"], now: float) -> AttemptTimedOut | DeadlineExceeded:
     kind = DeadlineExceeded if call.ends <= call.attempt_ends else AttemptTimedOut
     elapsed = now - call.started
     limit = call.attempt_ends - call.started
     message = f"{call.operation} {call.target}: response body not complete after {elapsed:.3g} s"
     return kind(message, target=call.target, limit=limit, elapsed=elapsed)
+
+
+def _binding(original: Any) -> Handler:
+    return lambda transport, request: original.__get__(transport, type(transport))(request)
