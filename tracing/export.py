@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -89,7 +90,7 @@ class GuardedExporter(CountedExporter):
         self._waiting += len(spans)
         try:
             with listening(hear):
-                result = SpanExportResult.FAILURE if self._closed else self._exporter().export(spans)
+                result = self._exporter().export(spans)
         except Exception as error:  # the exporting thread must survive whatever an exporter raises
             heard.append(f"{type(error).__name__}: {error}")
             result = SpanExportResult.FAILURE
@@ -116,6 +117,8 @@ class GuardedExporter(CountedExporter):
                 self._inner.shutdown()
 
     def _exporter(self) -> SpanExporter:
+        if self._closed:
+            raise RuntimeError("a span came after the end of tracing")
         if self._inner is None or self._pid != os.getpid():
             self._inner = self._make()
             self._pid = os.getpid()
@@ -194,7 +197,7 @@ def _one(name: str, settings: TracingSettings) -> GuardedExporter:
     if name == LOCAL:
         return GuardedExporter(lambda: _local(settings), f"the local store {settings.store}")
     if name == "console":
-        return GuardedExporter(ConsoleSpanExporter, "the console")
+        return GuardedExporter(lambda: ConsoleSpanExporter(out=sys.stdout), "the console")
     if name == "otlp":
         if settings.protocol == "grpc":
             # Its import runs futures, which an exiting interpreter refuses: not as late as the first export.

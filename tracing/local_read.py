@@ -90,7 +90,7 @@ def read(
     """
     newest: dict[str, int] = {}
     by_trace: dict[str, list[bytes]] = {}
-    for path in folder.glob("*" + SUFFIX):
+    for path in sorted(folder.glob("*" + SUFFIX)):
         for row in _rows(path):
             began = max((int(found) for found in _START.findall(row)), default=0)
             for identity in trace_ids(row):
