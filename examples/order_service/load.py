@@ -52,8 +52,8 @@ def order(number: int, run: str) -> dict[str, str | int]:
 
 @asynccontextmanager
 async def customers() -> AsyncIterator[httpx.AsyncClient]:
-    """A client with as many connections as there are orders under way."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=50)
+    """A client with a connection for each order: customers do not share one."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=PATIENCE, limits=limits, trust_env=False) as client:
         yield client
 
