@@ -7,7 +7,6 @@ so that it can be searched for and seen in the waterfall.
 
 from collections.abc import Callable
 
-
 from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 
 from .resilience.events import (

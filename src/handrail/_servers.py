@@ -5,12 +5,12 @@ loading it. Each seam here is reached after the load: uvicorn and its gunicorn w
 lifespan object, hypercorn its wrapper, granian its callback.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ._shapes import ASGIApp, when_imported
 
-__all__ = ["watch"]
+__all__ = ["at_end", "watch"]
 
 Wrap = Callable[[ASGIApp], ASGIApp]
 
@@ -23,6 +23,21 @@ def watch(wrap: Wrap) -> None:
     when_imported("granian.asgi", lambda found: _first_argument(found.LifespanProtocol, wrap))
     for module in ("granian.server.mp", "granian.server.mt", "granian.server.embed"):
         when_imported(module, lambda found: _granian(found, wrap))
+
+
+def at_end(flush: Callable[[], Awaitable[None]]) -> None:
+    """Run `flush` at the end of a server that was told to skip the lifespan protocol (uvicorn's `--lifespan off`)."""
+    when_imported("uvicorn.lifespan.off", lambda found: _after_shutdown(found.LifespanOff, flush))
+
+
+def _after_shutdown(cls: Any, flush: Callable[[], Awaitable[None]]) -> None:
+    original = cls.shutdown
+
+    async def shutdown(self: Any) -> None:
+        await original(self)
+        await flush()
+
+    cls.shutdown = shutdown
 
 
 def _uvicorn(module: Any, wrap: Wrap) -> None:

@@ -4,14 +4,14 @@ Everything is idempotent and can be undone. The provider is built late, when the
 has started or at its first request, because a service may set up OpenTelemetry after us.
 """
 
-import logging
+import functools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
-from . import _shapes
+from . import _servers, _shapes
 from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from .resilience.errors import SettingsError
@@ -22,7 +22,6 @@ from .settings import Overrides, Settings, load
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
 
-_log = logging.getLogger("handrail")
 _lock = threading.Lock()
 _process: "Process | None" = None
 
@@ -101,10 +100,20 @@ def switch_on(arguments: Overrides) -> Process:
             process = Process(load(arguments))
             if process.settings.enabled:
                 process.switch_on()
+                _watch_the_end()
             _process = process
         elif arguments:
             _process = _changed(_process, arguments)
         return _process
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    async def flush() -> None:
+        if _process is not None:
+            await _process.flush()
+
+    _servers.at_end(flush)
 
 
 def _changed(process: Process, arguments: Overrides) -> Process:

@@ -186,7 +186,7 @@ def make_port() -> int:
     return free_port()
 
 
-@pytest.mark.parametrize("more", [[], ["--workers", "2"], ["--reload"], ["--loop", "asyncio"]])
+@pytest.mark.parametrize("more", [[], ["--workers", "2"], ["--reload"], ["--loop", "asyncio"], ["--lifespan", "off"]])
 def test_plain_app_under_uvicorn(service: Path, environ: dict[str, str], port: int, more: list[str]) -> None:
     """No import of handrail anywhere, venv not activated: each answered request is a SERVER span in the store."""
     command = [HANDRAIL, "run", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port), *more]

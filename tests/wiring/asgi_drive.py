@@ -11,7 +11,13 @@ def request(app: Any, path: str = "/", method: str = "GET", **extra: Any) -> tup
     """Status and body of one request."""
     sent: Messages = []
 
+    asked = 0
+
     async def receive() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.Event().wait()  # the client stays; whoever watches for its leaving waits
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
