@@ -146,7 +146,7 @@ def test_the_table_puts_both_runs_side_by_side() -> None:
         "charged twice": ["0", "1"],
         "p50 / p99 ms": ["12 / 400", "10 / 20"],
         "retries": ["5", "0"],
-        "breaker openings": ["1", "0"],
+        "breaker op": ["1", "0"],
     }
 
 
