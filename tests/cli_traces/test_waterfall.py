@@ -92,15 +92,23 @@ def test_the_story_of_a_retry() -> None:
     lines = text(RETRIED)
     order = [
         "POST /orders",
-        "├─ POST payment:8003/charges",
+        "├─ POST → payment/charges",
         "│  └─ POST /charges",
         "│  ↻ retry in 120 ms after 503 (attempt 1)",
-        "└─ retry 1: POST payment:8003/charges",
+        "└─ retry 1: POST → payment/charges",
     ]
     at = [next(i for i, row in enumerate(lines[3:]) if part in row) for part in order]
     assert at == [0, 1, 2, 3, 4]
     assert "+20.0 ms" in line(lines, "retry in 120 ms")
     assert "card=1" not in "".join(lines)
+
+
+def test_where_a_call_went() -> None:
+    """Host and port where nobody answered in the trace, or several services did; the service where it was one."""
+    call = span("b", "a", kind=3, name="POST", attributes=CALL)
+    assert "└─ POST payment:8003/charges " in text(trace(span("a"), call))[-1]
+    two = [span(name, "b", service=name) for name in ("blue", "green")]
+    assert any("└─ POST payment:8003/charges " in row for row in text(trace(span("a"), call, *two)))
 
 
 def test_the_header() -> None:
@@ -114,7 +122,7 @@ def test_errors_are_marked() -> None:
     """A failed span has its status code and a cross; error.type where it says more than the code."""
     lines = text(RETRIED)
     assert line(lines, "─ POST /charges").endswith("6.00 ms 503 ✗ BankUnavailable")
-    assert line(lines, "├─ POST payment").endswith("10.0 ms 503 ✗")
+    assert line(lines, "├─ POST → payment").endswith("10.0 ms 503 ✗")
     assert "✗" not in line(lines, "retry 1:")
 
 
@@ -127,7 +135,7 @@ def test_errors_on_a_narrow_terminal() -> None:
 def test_bars_stand_in_time() -> None:
     """A bar begins where its span began and ends where it ended; each is at least half a column."""
     lines = text(RETRIED)
-    root, call, again = (line(lines[3:], part) for part in ("POST /orders", "├─ POST payment", "retry 1:"))
+    root, call, again = (line(lines[3:], part) for part in ("POST /orders", "├─ POST → payment", "retry 1:"))
     begin, width = root.index("━"), root.count("━")
     assert again.index("━") - begin == pytest.approx(0.7 * width, abs=1)
     assert sum(again.count(cell) for cell in "━╺╸") == pytest.approx(0.25 * width, abs=1)

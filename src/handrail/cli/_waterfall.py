@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ..tracing.local_read import Event, Span, Trace
 from ._waterfall_rows import Row, rows
-from ._waterfall_text import clean, duration, error_of, event_text, label, status_of
+from ._waterfall_text import clean, duration, error_of, event_text, label, peers, status_of
 
 __all__ = ["Waterfall", "render"]
 
@@ -79,7 +79,7 @@ class Waterfall:
         line = Text()
         line.append(_fit(clean(span.service), layout.service) + " ", style=colour)
         line.append(row.guides, style="dim")
-        name = _fit(label(span), layout.name - cell_len(row.guides))
+        name = _fit(label(span, layout.known), layout.name - cell_len(row.guides))
         line.append(name + " ", style="bold red" if span.failed else "bold" if not row.guides else "")
         line.append_text(layout.bar(span.start, span.end, "red" if span.failed else colour))
         line.append(duration(span.end - span.start).rjust(_DURATION) + " ")
@@ -111,6 +111,7 @@ class _Layout:
     """Widths of the columns, and the axis: which half column of the bars is which time."""
 
     def __init__(self, trace: Trace, found: Sequence[Row], width: int) -> None:
+        self.known = peers(trace)
         self.start = trace.start
         self.total = max(trace.end - trace.start, 1)
         errors = max((cell_len(error_of(span)) for span in trace.spans), default=0)
@@ -118,7 +119,7 @@ class _Layout:
         self.service = min(max(cell_len(clean(name)) for name in trace.services), 16 if width >= 100 else 10)
         fixed = self.service + 1 + 1 + _DURATION + 1 + _STATUS + 2 + (self.error + 1 if self.error else 0)
         room = max(width - fixed, 30)
-        wanted = max(_wanted(row) for row in found[:_MOST_ROWS])
+        wanted = max(self._wanted(row) for row in found[:_MOST_ROWS])
         self.name = max(min(wanted, room * 55 // 100), 14)
         self.bars = max(room - self.name, 10)
 
@@ -158,13 +159,12 @@ class _Layout:
             cells[cell] = "┄" if delay is not None else "╵"
         line.append("".join(cells), style=style)
 
+    def _wanted(self, row: Row) -> int:
+        text = label(row.span, self.known) if row.event is None else "  " + event_text(row.event)[1]
+        return cell_len(row.guides) + cell_len(text)
+
     def _half(self, time: int) -> int:
         return max(0, min(2 * self.bars, round((time - self.start) * 2 * self.bars / self.total)))
-
-
-def _wanted(row: Row) -> int:
-    text = label(row.span) if row.event is None else "  " + event_text(row.event)[1]
-    return cell_len(row.guides) + cell_len(text)
 
 
 def _fit(text: str, width: int) -> str:

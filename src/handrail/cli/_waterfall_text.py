@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ..tracing import semconv
-from ..tracing.local_read import Event, Span
+from ..tracing.local_read import Event, Span, Trace
 
-__all__ = ["clean", "duration", "error_of", "event_text", "label", "status_of"]
+__all__ = ["clean", "duration", "error_of", "event_text", "label", "peers", "status_of"]
 
-_CLIENT = 3
+_SERVER, _CLIENT = 2, 3  # kinds in OTLP
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\N{REPLACEMENT CHARACTER}")
 
 
@@ -31,17 +31,35 @@ def duration(nanoseconds: float) -> str:
     return f"{minutes} min {seconds:02d} s"
 
 
-def label(span: Span) -> str:
-    """The span's name; an HTTP call also says where it went and which resend it was."""
+def peers(trace: Trace) -> dict[str, str]:
+    """Which service answered behind which `host:port`, where the trace shows exactly one."""
+    calls = {span.span_id: _address(span) for span in trace.spans if span.kind == _CLIENT}
+    found: dict[str, set[str]] = {}
+    for span in trace.spans:
+        address = calls.get(span.parent_id)
+        if address and span.kind == _SERVER:
+            found.setdefault(address, set()).add(span.service)
+    return {address: min(services) for address, services in found.items() if len(services) == 1}
+
+
+def label(span: Span, known: Mapping[str, str]) -> str:
+    """The span's name; an HTTP call also says where it went and which resend it was.
+
+    `known` is what `peers` found: a service is a better name than its address.
+    """
     name = clean(span.name) or "(no name)"
-    address = span.attributes.get(semconv.SERVER_ADDRESS)
-    if span.kind != _CLIENT or address is None:
+    address = _address(span)
+    if span.kind != _CLIENT or not address:
         return name
-    port = span.attributes.get(semconv.SERVER_PORT)
     path = urlsplit(str(span.attributes.get("url.full", ""))).path
-    where = f"{address}:{port}" if port not in (None, 80, 443) else str(address)
+    where = f"→ {known[address]}" if address in known else address
     again = span.attributes.get(semconv.HTTP_RESEND_COUNT)
     return clean((f"retry {again}: " if again else "") + f"{name} {where}{path if path != '/' else ''}")
+
+
+def _address(span: Span) -> str:
+    host, port = span.attributes.get(semconv.SERVER_ADDRESS), span.attributes.get(semconv.SERVER_PORT)
+    return "" if host is None else str(host) if port in (None, 80, 443) else f"{host}:{port}"
 
 
 def status_of(span: Span) -> str:
