@@ -45,7 +45,7 @@ class _Guard:
 
         @wraps(original)
         async def handle_async_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
-            entry = self._entry(request.url)
+            entry = self._entry(transport, request.url)
             if entry is None:
                 response: httpx.Response = await wire.handle(transport, request)
                 return response
@@ -64,7 +64,7 @@ class _Guard:
 
         @wraps(original)
         def handle_request(transport: Any, request: "httpx.Request") -> "httpx.Response":
-            entry = self._entry(request.url)
+            entry = self._entry(transport, request.url)
             if entry is None:
                 response: httpx.Response = wire.handle(transport, request)
                 return response
@@ -77,10 +77,16 @@ class _Guard:
 
         return handle_request
 
-    def _entry(self, url: "httpx.URL") -> "Entry | None":
-        scheme = url.scheme
+    def _entry(self, transport: Any, url: "httpx.URL") -> "Entry | None":
+        """What is kept for the origin; None where there is nothing to guard (undone, or not HTTP)."""
+        scheme, host = url.scheme, url.host
         port = url.port or _PORTS.get(scheme)
-        return self._registry.pipeline(scheme, url.host, port) if port and self.on else None
+        if port is None or not self.on:
+            return None
+        socket = getattr(transport._pool, "_uds", None)
+        if socket is not None:  # the URL's host is a mere name then, often that of somebody else
+            host = f"{host}@{socket}"
+        return self._registry.pipeline(scheme, host, port)
 
     def _call(self, wire: HttpxWire, target: str, transport: object, request: "httpx.Request") -> Exchange:
         extensions = request.extensions

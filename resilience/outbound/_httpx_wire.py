@@ -62,8 +62,8 @@ class HttpxWire:
     def __init__(self, library: Library, original: Any, tools: "Tools") -> None:
         self.library = library
         self._tools = tools
-        # A tracer's wrapper must be bound to see the transport as its instance.
-        self.handle: Handler = original if isinstance(original, FunctionType) else _binding(original)
+        # A tracer's wrapper must be bound to see the transport as its instance; isinstance() takes it for a function.
+        self.handle: Handler = original if type(original) is FunctionType else _binding(original)
 
     async def send(self, call: Call["httpx.Response"]) -> "httpx.Response":
         assert isinstance(call, Exchange)

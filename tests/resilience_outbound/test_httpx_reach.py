@@ -2,9 +2,11 @@
 
 import asyncio
 import inspect
+import socket
 from types import ModuleType
 
 import pytest
+import wrapt
 
 from handrail.resilience import outbound
 
@@ -202,3 +204,62 @@ def test_only_known_modules():
     """Anything but httpx and httpx2 is refused by name."""
     with pytest.raises(ValueError, match="requests"):
         outbound.install(ModuleType("requests"), None)
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_wrapt_wrapper_below_is_bound_to_the_transport(server, steps, guard, library, on_loop):
+    """Tracers patch with wrapt, whose wrapper must see the transport as its instance and the request alone."""
+    seen = []
+
+    def wrapper(wrapped, instance, args, kwargs):
+        seen.append((type(instance), len(args), args[0].extensions["handrail.call"].attempt))
+        return wrapped(*args, **kwargs)
+
+    owner, name = (
+        (library.AsyncHTTPTransport, "handle_async_request") if on_loop else (library.HTTPTransport, "handle_request")
+    )
+    original = vars(owner)[name]
+    wrapt.wrap_function_wrapper(owner, name, wrapper)
+    wrapped = vars(owner)[name]
+
+    async def main():
+        async with library.AsyncClient() as client:
+            return await client.get(server.url)
+
+    try:
+        guarded = guard()
+        server.script(steps.answer(503))
+        assert (asyncio.run(main()) if on_loop else library.get(server.url)).status_code == 200
+        guarded.undo()
+        assert vars(owner)[name] is wrapped
+    finally:
+        setattr(owner, name, original)
+    assert seen == [(owner, 1, 1), (owner, 1, 2)]
+
+
+def test_one_request_object_sent_by_many_tasks(server, steps, guard, library):
+    """The same request object under way several times at once: each call counts its own attempts."""
+    guard()
+    server.script(steps.answer(503), steps.answer(503))
+
+    async def main():
+        async with library.AsyncClient() as client:
+            request = client.build_request("GET", server.url)
+            responses = await asyncio.gather(*(client.send(request) for _ in range(5)))
+        return [response.status_code for response in responses]
+
+    assert asyncio.run(main()) == [200] * 5
+    assert len(server.received) == 7
+
+
+def test_unix_socket_is_an_origin_of_its_own(guard, library, tmp_path):
+    """What answers behind a socket file shares no breaker with the host whose name the URL borrows."""
+    guarded = guard(attempts=1)
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with library.Client(transport=library.HTTPTransport(uds=path)) as client, pytest.raises(library.ReadTimeout):
+            client.get("http://localhost/", timeout=library.Timeout(5, read=0.05))
+    (entry,) = guarded.registry.entries()
+    assert entry.target == f"http://localhost@{path}"
