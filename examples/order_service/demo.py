@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from handrail.cli._waterfall import render
 from rich.console import Console
 
+from handrail.cli._waterfall import render
 from handrail.tracing.local_read import Trace, read
 
 from .books import Books

@@ -27,16 +27,19 @@ class FleetError(RuntimeError):
     """A service did not come up; the message holds the end of its log."""
 
 
-def free_port() -> int:
-    """A free port below the range from which systems pick ports for outgoing connections.
+def free_ports(count: int) -> list[int]:
+    """Free ports below the range from which systems pick ports for outgoing connections.
 
     From within that range, a service that is down for a while might find its port taken.
     """
-    for port in random.sample(range(20000, 32000), 200):
+    found: list[int] = []
+    for port in random.sample(range(20000, 32000), 500):
+        if len(found) == count:
+            return found
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
-    raise FleetError("no free port between 20000 and 32000")
+            found.append(port)
+    raise FleetError("hardly any free port between 20000 and 32000")
 
 
 def _neutral(environ: Mapping[str, str]) -> dict[str, str]:
@@ -56,7 +59,7 @@ class Fleet:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.environ = {**_neutral(os.environ), **environ, "DATA_DIR": str(folder)}
-        self.ports = {name: free_port() for name in SERVICES}
+        self.ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
         self.environ |= {f"{name.upper()}_URL": self.url(name) for name in SERVICES}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._closed = False

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import yaml
 
-from examples.order_service.fleet import free_port
+from examples.order_service.fleet import free_ports
 
 __all__ = ["ComposeOutside"]
 
@@ -30,7 +30,8 @@ class ComposeOutside:
         self.folder = folder
         self.services: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
         names = [name for name in self.services if name != "jaeger"]
-        self.addresses = {f"{name}:8000": f"127.0.0.1:{free_port()}" for name in names}
+        ports = zip(names, free_ports(len(names)), strict=True)
+        self.addresses = {f"{name}:8000": f"127.0.0.1:{port}" for name, port in ports}
         self.addresses["jaeger:4318"] = jaeger.removeprefix("http://")
         self.started: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from examples.order_service.fleet import free_port
+from examples.order_service.fleet import free_ports
 
 __all__ = ["CONFIG", "JaegerServer"]
 
@@ -27,7 +27,8 @@ class JaegerServer:
         self.binary = binary
         self.config = config
         self.log = folder / "jaeger.log"
-        self.addresses = {name: f"127.0.0.1:{free_port()}" for name in PORTS}
+        ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
+        self.addresses = {name: f"127.0.0.1:{port}" for name, port in ports}
         self.health = f"http://{self.addresses['JAEGER_HEALTH']}/status"
         self.query = f"http://{self.addresses['JAEGER_QUERY_HTTP']}"
         self.otlp_http = f"http://{self.addresses['JAEGER_OTLP_HTTP']}"
