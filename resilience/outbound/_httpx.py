@@ -83,7 +83,7 @@ class _Guard:
         port = url.port or _PORTS.get(scheme)
         if port is None or not self.on:
             return None
-        socket = getattr(transport._pool, "_uds", None)
+        socket = getattr(getattr(transport, "_pool", None), "_uds", None)
         if socket is not None:  # the URL's host is a mere name then, often that of somebody else
             host = f"{host}@{socket}"
         return self._registry.pipeline(scheme, host, port)
