@@ -104,7 +104,7 @@ class _Queue:
         now = self.time()
         while self.heap:
             ends, _, timer = self.heap[0]
-            if timer.task is not None and ends > now:
+            if ends > now:
                 self.arm(ends)
                 return
             heappop(self.heap)

@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from handrail.resilience import CircuitBreaker, CircuitOpen, Pipeline, Tools
+from handrail.resilience import BulkheadFull, Call, CircuitBreaker, CircuitOpen, Pipeline, Tools
+from handrail.resilience.classify import NETWORK
 from handrail.resilience.events import CallRejected, CircuitChanged
 from handrail.resilience.testing import FakeClock, RecordingListener, Reply, ScriptedWire, run
 
@@ -139,11 +140,16 @@ def test_a_neutral_probe_hands_the_permit_on(on_loop: bool) -> None:
 
 
 def test_a_refusal_further_in_is_neutral() -> None:
-    """What a policy inside the breaker refused never reached the peer."""
+    """What a policy inside the breaker refused never reached the peer, whatever the attempt before came to."""
     bench = Bench()
-    for _ in range(10):
-        with pytest.raises(CircuitOpen):
-            bench.play(CircuitOpen("inner", target="http://peer"))
+
+    def full(call: Call[Reply]) -> Reply:
+        raise BulkheadFull("full", target=call.target)
+
+    step, call = bench.breaker.wrap_sync(full), ScriptedWire().call()
+    call.verdict = NETWORK
+    with pytest.raises(BulkheadFull):
+        step(call)
     assert bench.breaker.counts() == (0.0, 0)
 
 

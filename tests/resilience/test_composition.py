@@ -145,6 +145,14 @@ def test_retry_breaker_retry_after_that_outlasts_the_open_circuit_is_worth_waiti
     assert breaker.state == "closed"
 
 
+def test_retry_breaker_the_very_moment_of_the_probe_counts_as_after() -> None:
+    """A pause that ends when the circuit may be probed ends in an attempt."""
+    bench = Bench()
+    retry = Retry(tools=Tools(clock=bench.clock, jitter=lambda: 0.0))
+    pipeline = Pipeline(retry, bench.breaker(minimum_calls=1))
+    assert bench.play(pipeline, bench.wire(Reply(503, "5"), "ok"), on_loop=False).status == 200
+
+
 @both
 def test_retry_breaker_an_open_circuit_is_not_tried_again(on_loop: bool) -> None:
     """CircuitOpen on the first attempt goes up at once: nothing was sent, nothing is waited for."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail.resilience import Registry, ResilienceSettings, Tools
+from handrail.resilience import Entry, Registry, Resend, ResilienceSettings, Tools
 from handrail.resilience.testing import FakeClock, ScriptedWire
 
 
@@ -83,14 +83,41 @@ def test_the_bound_holds(visits: list[tuple[int, bool]], bound: int) -> None:
         assert kept.pipeline("http", f"host{number}", 80) is entry
 
 
+def test_an_open_breaker_stays_longer_than_one_with_failures() -> None:
+    """Use and single failures give way to what is known to be down."""
+    kept = Registry(ResilienceSettings(max_origins=2, breaker_minimum_calls=2), Tools(clock=FakeClock()))
+    for host, failures in (("down", 2), ("flaky", 1)):
+        for _ in range(failures):
+            kept.pipeline("http", host, 80).pipeline.run_sync(ScriptedWire(503).call(resend=Resend.UNSAFE))
+    kept.pipeline("http", "flaky", 80)
+    kept.pipeline("http", "new", 80)
+    assert targets(kept) == {"http://down", "http://new"}
+
+
+def test_what_was_used_long_ago_goes_like_the_rest() -> None:
+    """Use counts until the next sweep only."""
+    kept, _ = registry(2)
+    for host in ("old", "old", "first", "second"):
+        kept.pipeline("http", host, 80)
+    assert targets(kept) == {"http://old", "http://second"}
+    kept.pipeline("http", "third", 80)
+    assert targets(kept) == {"http://second", "http://third"}
+
+
 def test_threads_that_ask_together_get_one_pipeline() -> None:
-    """Eight threads, one new origin: one entry."""
+    """Eight threads that all saw a new origin missing: one entry."""
     kept, _ = registry()
-    together = threading.Barrier(8, timeout=10)
+    together, seen = threading.Barrier(8, timeout=10), threading.local()
 
-    def ask() -> int:
-        together.wait()
-        return id(kept.pipeline("http", "new", 80))
+    class Meeting(dict[tuple[str, str, int], Entry]):
+        def get(self, key, default=None):
+            found = super().get(key, default)
+            if not hasattr(seen, "first"):
+                seen.first = True
+                together.wait()
+            return found
 
+    kept._entries = Meeting()
     with ThreadPoolExecutor(8) as pool:
-        assert len({future.result() for future in [pool.submit(ask) for _ in range(8)]}) == 1
+        asked = [pool.submit(kept.pipeline, "http", "new", 80) for _ in range(8)]
+        assert len({id(future.result()) for future in asked}) == 1

@@ -225,9 +225,10 @@ def test_an_attempt_that_cannot_begin_before_the_deadline_is_not_begun(on_loop: 
     """With less than the pause and 5 ms left, the original error goes up."""
     bench = Bench(total=1.05)
     wire = bench.wire("fail", "ok", takes=1.0)
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError) as caught:
         bench.play(wire, on_loop)
     assert wire.sent == [1]
+    assert not hasattr(caught.value, "__notes__")
     assert bench.told.events == [NotRetried("http://peer", "GET", 1, "network", "deadline")]
 
 
@@ -257,6 +258,20 @@ def test_one_attempt_means_no_retry(on_loop: bool) -> None:
         bench.play(bench.wire("fail"), on_loop)
     assert not hasattr(caught.value, "__notes__")
     assert bench.told.events == []
+
+
+def test_a_reply_held_during_a_pause_that_is_broken_off_is_thrown_away() -> None:
+    """An interrupt in the pause leaves no response open."""
+
+    class Interrupted(FakeClock):
+        def sleep_sync(self, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    clock = Interrupted()
+    wire = ScriptedWire(503, clock=clock)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(Retry(tools=Tools(clock=clock))).run_sync(wire.call())
+    assert len(wire.discarded) == 1
 
 
 def test_a_listener_sees_the_decision_before_the_pause() -> None:
