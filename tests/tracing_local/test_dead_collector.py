@@ -49,7 +49,7 @@ class _Broken(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class names it so)
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 

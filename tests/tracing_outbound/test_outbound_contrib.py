@@ -23,7 +23,7 @@ class _Ok(BaseHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class names it so)
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
 
