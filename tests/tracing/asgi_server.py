@@ -11,6 +11,7 @@ class Server:
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
+        self._asked = False
         self.gone = False
         """The client has left: receive says so, send raises OSError as the ASGI specification allows."""
 
@@ -37,6 +38,9 @@ class Server:
     async def receive(self) -> Message:
         if self.gone:
             return {"type": "http.disconnect"}
+        if self._asked:
+            await asyncio.Event().wait()  # the client waits for its response
+        self._asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(self, message: Message) -> None:
@@ -46,6 +50,7 @@ class Server:
 
     async def call(self, app: App, path: str = "/", headers: dict[str, str] | None = None, **more: Any) -> None:
         """One request within the running loop."""
+        self._asked = False
         await app(self.scope(path, headers, **more), self.receive, self.send)
 
     def get(self, app: App, path: str = "/", headers: dict[str, str] | None = None, **more: Any) -> int:

@@ -1,0 +1,158 @@
+"""OTEL_* variables: what they mean, what is refused, and with which words."""
+
+from pathlib import Path
+
+import pytest
+
+from handrail.tracing import _environ
+from handrail.tracing.settings import Problem, TracingSettings, from_environ
+
+
+def read(**environ: str) -> tuple[TracingSettings, list[Problem]]:
+    return from_environ(environ, service_name="shop", store=Path("/tmp/store"), store_max_bytes=1, flush_timeout=0.5)
+
+
+def good(**environ: str) -> TracingSettings:
+    settings, problems = read(**environ)
+    assert problems == []
+    return settings
+
+
+def test_without_any_variable_spans_go_to_the_local_store() -> None:
+    """Our one own default."""
+    assert good() == TracingSettings(
+        service_name="shop", exporters=("local",), store=Path("/tmp/store"), store_max_bytes=1, flush_timeout=0.5
+    )
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
+def test_an_endpoint_is_enough_to_export_there(name: str) -> None:
+    """The general endpoint gets the path of traces, the specific one is used as it is."""
+    settings = good(**{name: "http://jaeger:4318/"})
+    assert settings.exporters == ("otlp",)
+    suffix = "v1/traces" if name == "OTEL_EXPORTER_OTLP_ENDPOINT" else ""
+    assert settings.endpoint == f"http://jaeger:4318/{suffix}"
+
+
+def test_the_specific_variable_wins() -> None:
+    """OTLP exporter specification: TRACES_ before the general one, for endpoint and protocol."""
+    settings = good(
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://a:1",
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://b:2/x",
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="grpc",
+    )
+    assert (settings.endpoint, settings.protocol) == ("http://b:2/x", "grpc")
+
+
+@pytest.mark.parametrize(
+    ("value", "exporters", "protocol", "endpoint"),
+    [
+        ("otlp", ("otlp",), "http/protobuf", "http://localhost:4318/v1/traces"),
+        ("otlp_proto_grpc", ("otlp",), "grpc", "http://localhost:4317"),
+        ("console, otlp,console", ("console", "otlp"), "http/protobuf", "http://localhost:4318/v1/traces"),
+        ("none", (), "http/protobuf", None),
+        ("local", ("local",), "http/protobuf", None),
+        ("", ("local",), "http/protobuf", None),
+    ],
+)
+def test_exporters(value: str, exporters: tuple[str, ...], protocol: str, endpoint: str | None) -> None:
+    """A list; an empty value is an unset one."""
+    settings = good(OTEL_TRACES_EXPORTER=value)
+    assert (settings.exporters, settings.protocol, settings.endpoint) == (exporters, protocol, endpoint)
+
+
+def test_grpc_takes_a_bare_host_and_http_does_not() -> None:
+    """OTLP exporter specification: a gRPC endpoint may come without a scheme."""
+    settings = good(OTEL_EXPORTER_OTLP_ENDPOINT="jaeger:4317", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert settings.endpoint == "http://jaeger:4317"
+    assert read(OTEL_EXPORTER_OTLP_ENDPOINT="jaeger:4318")[1][0][0] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def test_grpc_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is the command."""
+    monkeypatch.setattr(_environ, "importable", lambda _module: False)
+    settings, problems = read(OTEL_TRACES_EXPORTER="otlp", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert problems == [
+        (
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "grpc",
+            "grpc only where it is installed: pip install 'handrail[grpc]'",
+        )
+    ]
+    assert settings.protocol == "http/protobuf"
+
+
+def test_importable_asks_without_importing() -> None:
+    """A module below a package that is not there is not there."""
+    assert _environ.importable("opentelemetry.exporter.otlp.proto.grpc")
+    assert not _environ.importable("opentelemetry.exporter.nothing.at.all")
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"OTEL_SERVICE_NAME": "a", "OTEL_RESOURCE_ATTRIBUTES": "service.name=b"}, "a"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "x=1, service.name = b%20c ,y=2"}, "b c"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name="}, "shop"),
+        ({"OTEL_SERVICE_NAME": "  "}, "shop"),
+    ],
+)
+def test_the_service_name(environ: dict[str, str], name: str) -> None:
+    """OTEL_SERVICE_NAME before OTEL_RESOURCE_ATTRIBUTES before what we found ourselves."""
+    assert good(**environ).service_name == name
+
+
+@pytest.mark.parametrize(("value", "disabled"), [("true", True), ("TRUE", True), ("false", False), ("", False)])
+def test_disabled(value: str, disabled: bool) -> None:
+    """Only "true", in any case."""
+    assert good(OTEL_SDK_DISABLED=value).disabled is disabled
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_EXPORTER", "jaeger"),
+        ("OTEL_TRACES_EXPORTER", "none,otlp"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://x:99999"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_PROPAGATORS", "b4"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1.5"),
+        ("OTEL_SDK_DISABLED", "yes"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zip"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str) -> None:
+    """One problem, with name and value; the settings stay usable."""
+    settings, problems = read(**{name: value})
+    assert [(problem[0], problem[1]) for problem in problems] == [(name, value)]
+    assert problems[0][2]
+    assert settings.service_name == "shop"
+
+
+@pytest.mark.parametrize("value", ["2", "-0.1", "nan", "half"])
+def test_a_ratio_is_from_0_to_1(value: str) -> None:
+    """OTEL_TRACES_SAMPLER_ARG counts for ratio samplers only."""
+    problems = read(OTEL_TRACES_SAMPLER="parentbased_traceidratio", OTEL_TRACES_SAMPLER_ARG=value)[1]
+    assert problems == [("OTEL_TRACES_SAMPLER_ARG", value, "a number from 0 to 1")]
+    assert not read(OTEL_TRACES_SAMPLER="always_on", OTEL_TRACES_SAMPLER_ARG=value)[1]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """A start fails once, not once per variable."""
+    assert len(read(OTEL_TRACES_EXPORTER="x", OTEL_TRACES_SAMPLER="y", OTEL_SDK_DISABLED="z")[1]) == 3
+
+
+@pytest.mark.parametrize("value", ["tracecontext", "tracecontext, baggage", "none", ""])
+def test_known_propagators(value: str) -> None:
+    """Those of the API, or whatever is installed as an entry point."""
+    assert not read(OTEL_PROPAGATORS=value)[1]
