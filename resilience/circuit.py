@@ -99,14 +99,15 @@ class CircuitBreaker:
         now, success = self._now, Count.SUCCESS
 
         async def run(call: Call[R]) -> R:
-            permit = self._window or self._admit(call)
+            window = self._window
+            permit = window or self._admit(call)
             try:
                 result = await call_next(call)
             except BaseException as error:
                 self._settle(permit, call, _count(call, error))
                 raise
-            if permit is self._window and call.verdict.count is success and now() < permit.ends:
-                permit.fresh += 1  # no lock: nearly every call ends here
+            if window and window is self._window and call.verdict.count is success and now() < window.ends:
+                window.fresh += 1  # no lock: nearly every call ends here
             else:
                 self._settle(permit, call, call.verdict.count)
             return result
@@ -118,14 +119,15 @@ class CircuitBreaker:
         now, success = self._now, Count.SUCCESS
 
         def run(call: Call[R]) -> R:
-            permit = self._window or self._admit(call)
+            window = self._window
+            permit = window or self._admit(call)
             try:
                 result = call_next(call)
             except BaseException as error:
                 self._settle(permit, call, _count(call, error))
                 raise
-            if permit is self._window and call.verdict.count is success and now() < permit.ends:
-                permit.fresh += 1  # no lock: nearly every call ends here
+            if window and window is self._window and call.verdict.count is success and now() < window.ends:
+                window.fresh += 1  # no lock: nearly every call ends here
             else:
                 self._settle(permit, call, call.verdict.count)
             return result

@@ -67,20 +67,23 @@ def cancelled_after(steps: int, half_open: bool) -> tuple[bool, CircuitBreaker, 
 
 def test_cancelling_at_any_await_counts_nothing_and_leaves_nothing_behind() -> None:
     """Only attempts that ended count; a failed reply that was held for the caller is thrown away."""
-    for steps in range(100):
+    steps = -1
+    while True:
+        steps += 1
         cancelled, breaker, wire, _ = cancelled_after(steps, half_open=False)
         if not cancelled:
             break
         assert breaker.state == "closed"
         assert breaker.counts()[1] == wire.ended
         assert [reply.status for reply in wire.discarded] == ([503] if wire.ended else [])
-    assert not cancelled
     assert steps == 9
 
 
 def test_cancelling_a_probe_at_any_await_hands_the_permit_on() -> None:
     """Wherever the probe is cancelled, the circuit stays half-open and the next call is let through."""
-    for steps in range(1, 100):
+    steps = 0
+    while True:
+        steps += 1
         cancelled, breaker, _, clock = cancelled_after(steps, half_open=True)
         if not cancelled:
             break
@@ -88,7 +91,6 @@ def test_cancelling_a_probe_at_any_await_hands_the_permit_on() -> None:
         assert breaker.retry_after() == 0
         assert run(Pipeline(breaker).run(ScriptedWire("ok").call()), clock).status == 200
         assert breaker.state == "closed"
-    assert not cancelled
     assert steps > 2
 
 

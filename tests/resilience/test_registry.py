@@ -110,7 +110,7 @@ def test_threads_that_ask_together_get_one_pipeline() -> None:
     together, seen = threading.Barrier(8, timeout=10), threading.local()
 
     class Meeting(dict[tuple[str, str, int], Entry]):
-        def get(self, key, default=None):
+        def get(self, key, default=None):  # pyright: ignore[reportIncompatibleMethodOverride]  # one overload is enough
             found = super().get(key, default)
             if not hasattr(seen, "first"):
                 seen.first = True

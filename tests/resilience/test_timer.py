@@ -22,9 +22,9 @@ def test_each_block_ends_with_its_work_or_at_its_own_time(jobs: list[tuple[float
 
     async def job(limit: float, work: float, start: float) -> None:
         await clock.sleep(start)
-        began = clock.now()
+        began, timer = clock.now(), loop_timer(limit)
         try:
-            with loop_timer(limit) as timer:
+            with timer:
                 await clock.sleep(work)
         except TimeoutError:
             assert timer.expired()
@@ -196,9 +196,9 @@ def test_the_queue_does_not_grow_with_the_calls() -> None:
 
     async def main() -> int:
         for _ in range(10_000):
-            with loop_timer(10) as timer:
+            with loop_timer(10):
                 pass
-        return len(timer._queue.heap)
+        return len(loop_timer(10)._queue.heap)
 
     assert run(main()) <= 100
 
