@@ -6,7 +6,7 @@ has no `path_format` (FastAPI keeps router objects among its routes since 0.140)
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 _MOUNT_REST = "/{path}"
@@ -47,8 +47,8 @@ def leaf_of(scope: Mapping[str, Any]) -> object | None:
 def walk(routes: Iterable[object], prefix: str = "", depth: int = 0) -> Iterator[Found]:
     """Every place below `routes`, in the order in which the framework tries them."""
     for route in routes:
-        included = getattr(route, "effective_route_contexts", None)
-        if callable(included):
+        included: Callable[[], Iterable[object]] | None = getattr(route, "effective_route_contexts", None)
+        if included is not None:
             for effective in included():
                 yield from _place(getattr(effective, "starlette_route", None) or effective, effective, prefix, depth)
         else:

@@ -260,7 +260,7 @@ def test_django(server: Server, spans: Spans) -> None:
     from django.urls import include, path, re_path  # type: ignore[import-untyped]  # Django ships no types
 
     async def view(request: HttpRequest, **_: object) -> HttpResponse:
-        return HttpResponse("ok")
+        return HttpResponse(b"ok")
 
     urls = types.ModuleType("handrail_test_urls")
     urls.urlpatterns = [  # type: ignore[attr-defined]

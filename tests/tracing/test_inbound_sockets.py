@@ -1,0 +1,101 @@
+"""The SERVER span under a real uvicorn on a real socket: what no miniature server shows."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import uvicorn
+from opentelemetry.trace import StatusCode
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.testing import Spans
+
+
+async def item(request: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+async def broken(request: Request) -> Response:
+    raise ValueError("no stock")
+
+
+async def endless(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65536
+            await asyncio.sleep(0)  # noqa: TID251  # no delay: only lets the server see that the client left
+
+    return StreamingResponse(chunks())
+
+
+@pytest.fixture
+def port(spans: Spans) -> Iterator[int]:
+    """A uvicorn in a thread; its port."""
+    routes = [Route("/items/{id}", item), Route("/broken", broken), Route("/endless", endless)]
+    app = Starlette(routes=routes)
+    wrapped = ServerSpans(app, tracing=spans.tracing, routes=app)
+    server = uvicorn.Server(uvicorn.Config(wrapped, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, at most ten seconds."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, "waited ten seconds"
+        threading.Event().wait(0.005)
+
+
+def exchange(port: int, *requests: str) -> None:
+    """Send these request heads in one piece, read until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("".join(f"{head}\r\nHost: shop\r\n\r\n" for head in requests).encode())
+        while connection.recv(65536):
+            pass
+
+
+def test_header_names_count_in_any_case(port: int, spans: Spans) -> None:
+    """W3C 3.2.1 and 3.3: vendors must expect the header names in any case; servers give them in lower case."""
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    exchange(port, f"GET /items/1 HTTP/1.1\r\nConnection: close\r\nTraceParent: {parent}\r\nTRACESTATE: foo=1")
+    span = spans.server
+    assert span.parent is not None
+    assert (span.parent.span_id, dict(span.parent.trace_state)) == (int("b" * 16, 16), {"foo": "1"})
+
+
+def test_pipelined_requests_are_traces_of_their_own(port: int, spans: Spans) -> None:
+    """The second request starts while the first one's last byte is being sent, in its context."""
+    exchange(port, "GET /items/1 HTTP/1.1", "GET /items/2 HTTP/1.1\r\nConnection: close")
+    first, second = spans.finished
+    assert first.parent is second.parent is None
+    assert (first.name, second.name) == ("GET /items/{id}", "GET /items/{id}")
+
+
+def test_an_unhandled_exception_in_starlette_names_its_class(port: int, spans: Spans) -> None:
+    """ServerErrorMiddleware answers 500 first and raises again after it."""
+    exchange(port, "GET /broken HTTP/1.1\r\nConnection: close")
+    attributes = spans.server.attributes or {}
+    assert (attributes["error.type"], attributes["http.response.status_code"]) == ("ValueError", 500)
+    assert spans.server.name == "GET /broken"
+
+
+def test_a_client_that_hangs_up_in_a_stream_is_no_error(port: int, spans: Spans) -> None:
+    """The span ends, UNSET, and says that the client left."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /endless HTTP/1.1\r\nHost: shop\r\n\r\n")
+        assert connection.recv(100)
+    until(lambda: bool(spans.finished))
+    assert spans.server.status.status_code is StatusCode.UNSET
+    assert [event.name for event in spans.server.events] == ["handrail.client.disconnected"]
