@@ -128,3 +128,32 @@ def test_others_keep_their_names(spans: Spans, url: str) -> None:
         undo()
     assert "http.response.status_code" in _only(spans)
     assert before is Stability._get_opentelemetry_stability_opt_in_mode(Signal.HTTP) is _StabilityMode.DEFAULT
+
+
+def test_headers_are_captured_where_they_are_asked_for(spans: Spans, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shortcut past reading all headers is taken only where no header is asked for."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", "x-tenant")
+    undo = outbound.install(httpx)
+    try:
+        httpx.get(url, headers={"X-Tenant": "blue"})
+    finally:
+        undo()
+    assert _only(spans)["http.request.header.x_tenant"] == ("blue",)
+
+
+def test_the_shortcut_changes_no_attribute(spans: Spans, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Contrib alone in its stable mode and our lean copy of it write the same attributes, but for what we mend."""
+    undo = outbound.install(httpx)
+    try:
+        httpx.get(url)
+    finally:
+        undo()
+    ours = _only(spans)
+    spans.clear()
+    monkeypatch.setitem(Stability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING, Signal.HTTP, _StabilityMode.HTTP)
+    HTTPXClientInstrumentor().instrument()
+    try:
+        httpx.get(url)
+    finally:
+        HTTPXClientInstrumentor().uninstrument()
+    assert ours == _only(spans)

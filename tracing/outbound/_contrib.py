@@ -18,6 +18,8 @@ Wrapper = Callable[..., Any]
 """Called as (wrapped, instance, args, kwargs), the way wrapt does."""
 
 _METHODS = ("handle_request", "handle_async_request")
+_CAPTURES = ("captured_request_headers", "captured_response_headers")
+_READERS = ("_apply_request_client_attributes_to_span", "_apply_response_client_attributes_to_span")
 OWN = "_handrail_traced"
 """On a transport: the wrapper with the hooks of `instrument_client`."""
 
@@ -105,7 +107,7 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     built: dict[str, Wrapper] = {}
 
     def keep(_module: str, path: str, wrapper: Wrapper) -> None:
-        built[path.rpartition(".")[2]] = wrapper
+        built[path.rpartition(".")[2]] = _lean(wrapper)
 
     source = type(instrumentor)._instrument
     names = {"wrap_function_wrapper": keep, "_OpenTelemetrySemanticConventionStability": _Stable}
@@ -113,6 +115,27 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     copy.__kwdefaults__ = source.__kwdefaults__
     copy(instrumentor, **kwargs)
     return built
+
+
+def _lean(wrapper: Wrapper) -> Wrapper:
+    """The wrapper without its reading of all headers, twice per attempt, where no header is asked for.
+
+    That is a sixth of what contrib's span costs, for an empty result.
+    """
+    if not isinstance(wrapper, partial) or any(wrapper.keywords.get(name) for name in _CAPTURES):
+        return wrapper
+    source = wrapper.func
+    names: dict[str, object] = {name: _without_headers(source.__globals__[name]) for name in _READERS}
+    copy = FunctionType(source.__code__, {**source.__globals__, **names})
+    copy.__kwdefaults__ = source.__kwdefaults__
+    return partial(copy, *wrapper.args, **wrapper.keywords)
+
+
+def _without_headers(source: FunctionType) -> FunctionType:
+    names: dict[str, object] = {"_normalize_headers": lambda _headers, _module: {}}
+    copy = FunctionType(source.__code__, {**source.__globals__, **names}, argdefs=source.__defaults__)
+    copy.__kwdefaults__ = source.__kwdefaults__
+    return copy
 
 
 class _Stable:
