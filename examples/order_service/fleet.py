@@ -17,7 +17,7 @@ import httpx
 
 __all__ = ["SERVICES", "Fleet", "FleetError"]
 
-SERVICES = ("inventory", "payment", "shipping", "order")
+SERVICES: tuple[str, ...] = ("inventory", "payment", "shipping", "order")
 ROOT = Path(__file__).resolve().parents[2]
 START_BOUND = 30.0
 STOP_BOUND = 8.0

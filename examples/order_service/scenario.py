@@ -13,11 +13,11 @@ from .load import Answer, Load, customers
 __all__ = ["PHASES", "Phase", "Watcher", "environment", "play"]
 
 RESILIENCE = {
-    "HANDRAIL_ATTEMPT_TIMEOUT": "2",
-    "HANDRAIL_TOTAL_TIMEOUT": "8",
+    "HANDRAIL_ATTEMPT_TIMEOUT": "3",
+    "HANDRAIL_TOTAL_TIMEOUT": "10",
     "HANDRAIL_ATTEMPTS": "4",
     "HANDRAIL_BACKOFF_BASE": "0.05",
-    "HANDRAIL_BREAKER_WINDOW": "4",
+    "HANDRAIL_BREAKER_WINDOW": "6",
     "HANDRAIL_BREAKER_OPEN_FOR": "1.5",
 }
 """Shorter than the defaults, so that a breaker opens and closes while somebody looks on."""

@@ -1,6 +1,10 @@
 """The order flow, exported to a real Jaeger over both protocols and read back from it."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +18,7 @@ from handrail.tracing.local_read import Span, Trace, parse
 from tests.deploy.jaeger_server import JaegerServer
 
 pytestmark = pytest.mark.jaeger
+ROOT = Path(__file__).resolve().parents[2]
 SERVER, CLIENT = 2, 3
 UNSET, ERROR = 0, 2
 
@@ -168,3 +173,23 @@ def test_a_dead_service_is_told_to_customer_and_trace_alike(flow: Flow) -> None:
     assert (root.status, root.attributes["http.response.status_code"]) == (ERROR, 503)
     undone = [span.name for span in trace.spans if span.kind == SERVER and span.name.startswith("DELETE ")]
     assert undone == ["DELETE /charges/{order_id}", "DELETE /reservations/{order_id}"]
+
+
+def test_the_demo_sends_its_traces_to_a_collector_that_is_set(jaeger_binary: Path, tmp_path: Path) -> None:
+    """The demo prints the address of the trace that it shows, and Jaeger has that very trace."""
+    with JaegerServer(jaeger_binary, tmp_path) as jaeger:
+        done = subprocess.run(
+            [sys.executable, "-m", "examples.order_service.demo", "--pace", "0.1"],
+            cwd=ROOT,
+            env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http},
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = re.search(r"http://127\.0\.0\.1:16686/trace/([0-9a-f]{32})$", done.stdout, re.MULTILINE)
+        assert found is not None, done.stdout
+        document = jaeger.get(f"/api/v3/traces/{found[1]}")["result"]
+        trace = parse(found[1], [json.dumps(document)])
+    assert trace is not None
+    assert set(trace.services) == {"order", "inventory", "payment", "shipping"}

@@ -33,7 +33,7 @@ def row(output: str, label: str) -> list[str]:
 
 def test_the_demo_ends_with_a_table_and_a_trace() -> None:
     """With handrail nothing is lost, without orders are; the exit code says so, and a retried payment is shown."""
-    done = demo("--pace", "0.2")
+    done = demo("--pace", "0.25")
     assert done.returncode == 0, done.stdout + done.stderr
     guarded, plain = row(done.stdout, "orders")
     assert guarded == plain
