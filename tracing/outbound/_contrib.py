@@ -32,8 +32,8 @@ class Engine:
         self.sync: Wrapper | None = None
         self.asynchronous: Wrapper | None = None
         self.undo: Callable[[], None] | None = None
-        self.standing = False
-        """Whether the layer is still on the class: true after an undo where others wrapped it."""
+        self.standing: set[str] = set()
+        """The methods on which the layer is, also after an undo where others wrapped it."""
 
     def use(self, wrappers: dict[str, Wrapper]) -> None:
         """Trace through these wrappers from the next attempt on; none of them: do not trace."""

@@ -28,10 +28,14 @@ def install(module: ModuleType) -> Callable[[], None]:
     if engine.undo is not None:
         return engine.undo
     unsteer = steer(engine, instrumentor_of(module))
-    if not engine.standing:
-        _put_on(engine, module.HTTPTransport, "handle_request", _layer)
-        _put_on(engine, module.AsyncHTTPTransport, "handle_async_request", _async_layer)
-        engine.standing = True
+    layers = (
+        (module.HTTPTransport, "handle_request", _layer),
+        (module.AsyncHTTPTransport, "handle_async_request", _async_layer),
+    )
+    for owner, name, make in layers:
+        if name not in engine.standing:
+            _put_on(engine, owner, name, make)
+            engine.standing.add(name)
 
     def undo() -> None:
         if engine.undo is not undo:
@@ -39,13 +43,9 @@ def install(module: ModuleType) -> Callable[[], None]:
         engine.undo = None
         unsteer()
         # Where somebody wrapped the layer since, it stays and only passes on.
-        if all(
-            [
-                _take_off(module.HTTPTransport, "handle_request"),
-                _take_off(module.AsyncHTTPTransport, "handle_async_request"),
-            ]
-        ):
-            engine.standing = False
+        for owner, name, _make in layers:
+            if _take_off(owner, name):
+                engine.standing.discard(name)
 
     engine.undo = undo
     return undo
