@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     )
     from .settings import Overrides, Settings
 
+    __version__: str
+
 __all__ = [
     "AttemptTimedOut",
     "BulkheadFull",

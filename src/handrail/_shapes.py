@@ -84,11 +84,11 @@ def patch_class(cls: type, layers_of: Callable[[object, ASGIApp], ASGIApp | None
                 return
         await original(self, scope, receive, send)
 
-    cls.__call__ = __call__  # type: ignore[assignment] # a method of a class known only at run time
+    cls.__call__ = __call__  # type: ignore[method-assign] # a method of a class known only at run time
 
     def undo() -> None:
         if cls.__dict__.get("__call__") is __call__:
-            cls.__call__ = original  # type: ignore[assignment] # as above
+            cls.__call__ = original  # type: ignore[method-assign] # as above
 
     return undo
 

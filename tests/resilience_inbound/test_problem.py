@@ -19,7 +19,7 @@ def circuit_open():
     return errors.CircuitOpen(OPEN, target="http://inventory:8003", retry_after=12.3)
 
 
-def timed_out(kind=errors.AttemptTimedOut):
+def timed_out(kind: type[errors.TimedOut] = errors.AttemptTimedOut):
     return kind("too late", target="http://inventory:8003", limit=10.0, elapsed=10.1)
 
 

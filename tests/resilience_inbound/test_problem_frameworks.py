@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from typing import Any
 
 import fastapi
 import httpx
@@ -112,12 +113,15 @@ def test_app_handler_for_everything_wins(key):
             Starlette(routes=[Route("/", fails)], exception_handlers={key: mine}), trace_id=lambda: TRACE
         )
 
+        async def receive():
+            return {"type": "http.request"}
+
         async def send(message):
             sent.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b"", "root_path": ""}
         with pytest.raises(errors.CircuitOpen):
-            await app(scope, None, send)
+            await app(scope, receive, send)
 
     asyncio.run(main())
     assert [message.get("body") for message in sent] == [None, b"mine"]
@@ -149,7 +153,8 @@ def test_own_error_page_wins():
 
     class App(Starlette):
         def build_middleware_stack(self):
-            return Mine(super().build_middleware_stack().app)
+            stack: Any = super().build_middleware_stack()
+            return Mine(stack.app)
 
     with pytest.raises(errors.CircuitOpen):
         get(App(routes=[Route("/", fails)]))

@@ -304,4 +304,5 @@ def send(request: pytest.FixtureRequest, library: ModuleType) -> Callable[..., A
         with library.Client(timeout=options.pop("timeout", library.Timeout(5.0))) as client:
             return client.request(method, url, **options)
 
-    return {"async": from_async, "sync": from_sync, "function": library.request}[request.param]
+    ways: dict[str, Callable[..., Any]] = {"async": from_async, "sync": from_sync, "function": library.request}
+    return ways[request.param]

@@ -21,8 +21,8 @@ def test_open_circuit_is_a_connect_error(server, steps, guard, send, library):
     assert isinstance(error, library.ConnectError)
     assert type(error).__name__ == "CircuitOpen"
     assert (error.target, error.policy) == (server.url, "circuit_breaker")
-    assert 0 < error.retry_after <= 60
-    assert error.request.url.path == "/x"
+    assert 0 < (error.retry_after or 0) <= 60
+    assert caught.value.request.url.path == "/x"
     assert "circuit open for http://127.0.0.1" in str(error)
     assert len(server.received) == 2
 
@@ -52,7 +52,7 @@ def test_attempt_timeout_on_a_loop_is_a_read_timeout(server, steps, guard, libra
     assert isinstance(error, errors.AttemptTimedOut)
     assert isinstance(error, library.ReadTimeout)
     assert error.limit == 0.1
-    assert error.request.url == server.url
+    assert caught.value.request.url == server.url
     assert any("2 attempts" in note for note in error.__notes__)
 
 
@@ -102,6 +102,7 @@ def test_transient_originals_carry_what_is_known(server, steps, guard, library, 
     with pytest.raises(library.HTTPError) as caught:
         library.get(server.url)
     failure = failure_of(caught.value)
+    assert failure is not None
     assert (failure.target, failure.attempts, failure.cause) == (server.url, attempts, cause)
 
 

@@ -9,6 +9,7 @@ import pytest
 import wrapt
 
 from handrail.resilience import outbound
+from handrail.resilience.registry import Registry
 
 
 def test_clients_made_before_are_covered(server, steps, guard, library):
@@ -37,7 +38,7 @@ def test_transport_subclass_is_covered_and_its_own_errors_stay(server, steps, gu
     class Blocked(Exception):
         pass
 
-    class Fence(library.HTTPTransport):
+    class Fence(library.HTTPTransport):  # type: ignore[name-defined,misc]  # a library that the test is given
         calls = 0
 
         def handle_request(self, request):
@@ -59,7 +60,7 @@ def test_transport_subclass_is_covered_and_its_own_errors_stay(server, steps, gu
 def test_subclass_that_retries_by_itself_keeps_working(server, steps, guard, library):
     """A retry of their own around super() is one logical call of ours each time."""
 
-    class Again(library.HTTPTransport):
+    class Again(library.HTTPTransport):  # type: ignore[name-defined,misc]  # a library that the test is given
         def handle_request(self, request):
             response = super().handle_request(request)
             return super().handle_request(request) if response.status_code == 503 else response
@@ -203,7 +204,7 @@ def test_what_lies_below_is_called_for_each_attempt(server, steps, guard, librar
 def test_only_known_modules():
     """Anything but httpx and httpx2 is refused by name."""
     with pytest.raises(ValueError, match="requests"):
-        outbound.install(ModuleType("requests"), None)
+        outbound.install(ModuleType("requests"), Registry())
 
 
 @pytest.mark.parametrize("on_loop", [True, False])

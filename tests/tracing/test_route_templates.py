@@ -254,24 +254,25 @@ def test_django(server: Server, spans: Spans) -> None:
     import sys
     import types
 
-    import django  # type: ignore[import-untyped]  # Django ships no types
-    from django.conf import settings  # type: ignore[import-untyped]  # Django ships no types
-    from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]  # Django ships no types
-    from django.urls import include, path, re_path  # type: ignore[import-untyped]  # Django ships no types
+    import django
+    from django.conf import settings
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import include, path, re_path
 
     async def view(request: HttpRequest, **_: object) -> HttpResponse:
         return HttpResponse(b"ok")
 
     urls = types.ModuleType("handrail_test_urls")
-    urls.urlpatterns = [  # type: ignore[attr-defined]
+    patterns = [
         path("items/<int:pk>/", view),
         path("v1/", include([path("orders/<slug:name>", view)])),
         re_path(r"^old/(?P<year>[0-9]{4})$", view),
     ]
+    vars(urls)["urlpatterns"] = patterns
     sys.modules[urls.__name__] = urls
     settings.configure(ROOT_URLCONF=urls.__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x", MIDDLEWARE=[], USE_TZ=True)
     django.setup()
-    from django.core.handlers.asgi import ASGIHandler  # type: ignore[import-untyped]  # Django ships no types
+    from django.core.handlers.asgi import ASGIHandler
 
     class Around:
         def __init__(self, app: Any) -> None:

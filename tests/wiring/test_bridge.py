@@ -1,6 +1,8 @@
 """Every fact of resilience is told to the trace."""
 
+from collections.abc import Callable
 from dataclasses import fields
+from typing import cast
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
@@ -14,8 +16,13 @@ KINDS = [kind for kind in vars(events).values() if isinstance(kind, type) and Ev
 SAMPLES = {"float": 0.25, "int": 2, "str": "text", "bool": True, "float | None": 1.5}
 
 
-def _sample(kind: type[Event]) -> Event:
-    return kind(**{field.name: SAMPLES[getattr(field.type, "__name__", str(field.type))] for field in fields(kind)})
+def _sample(kind: Callable[..., Event]) -> Event:
+    return kind(
+        **{
+            field.name: SAMPLES[getattr(field.type, "__name__", str(field.type))]
+            for field in fields(cast("type[Event]", kind))
+        }
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,6 +68,7 @@ def test_a_rejected_call_leaves_a_span_of_its_own() -> None:
             CallRejected("http://peer", "POST", policy="circuit_breaker", error="CircuitOpen", retry_after=3.0)
         )
     rejected, caller = spans.finished
+    assert caller.context is not None
     assert (rejected.name, rejected.kind) == ("POST rejected by circuit_breaker", SpanKind.INTERNAL)
     assert rejected.status.status_code is StatusCode.ERROR
     assert rejected.attributes is not None

@@ -27,7 +27,7 @@ def _run(app: Any) -> tuple[list[str], BaseException | None]:
 
     around = Lifespan(app, started=lambda: steps.append("started"), stopping=stopping)
     try:
-        asyncio.run(around({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
+        asyncio.run(around({"type": "lifespan"}, receive, send))
     except Exception as error:
         return steps, error
     return steps, None

@@ -19,7 +19,10 @@ def _refused_url() -> str:
 
 def test_undo_gives_the_client_classes_back(spans: Spans) -> None:
     """Switched off, httpx's classes hold the functions that they held before."""
-    names = [(httpx.AsyncHTTPTransport, "handle_async_request"), (httpx.HTTPTransport, "handle_request")]
+    names: list[tuple[type, str]] = [
+        (httpx.AsyncHTTPTransport, "handle_async_request"),
+        (httpx.HTTPTransport, "handle_request"),
+    ]
     names += [(httpx.AsyncClient, "send"), (httpx.Client, "send")]
     before = [vars(owner)[name] for owner, name in names]
     protect(Starlette())
@@ -47,6 +50,7 @@ def test_a_call_is_one_span_per_attempt_with_the_backoff_between(spans: Spans) -
         httpx.get(_refused_url())
     attempts = spans.of_kind(SpanKind.CLIENT)
     caller = spans.finished[-1]
+    assert caller.context is not None
     assert [dict(span.attributes or {}).get("http.request.resend_count") for span in attempts] == [None, 1, 2]
     assert {span.parent.span_id for span in attempts if span.parent} == {caller.context.span_id}
     assert [event.name for event in caller.events] == [
