@@ -15,11 +15,15 @@ __all__ = ["Books", "audit"]
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Every order is placed, refused or lost. `lost` names the order and what is wrong."""
+    """Every order is placed, refused or lost. `lost` names the order and what is wrong.
+
+    `declined` counts those of the refused that no fault is to blame for: bad card, no stock.
+    """
 
     orders: int
     placed: int
     refused: int
+    declined: int
     lost: dict[str, str]
     charged_twice: list[str]
     p50: float
@@ -79,6 +83,7 @@ def audit(answers: Sequence[Answer], folder: Path) -> Books:
         orders=len(answers),
         placed=sum(answer.placed for answer in good),
         refused=sum(not answer.placed for answer in good),
+        declined=sum(answer.status in (402, 409) for answer in good),
         lost=lost,
         charged_twice=sorted(order_id for order_id, count in ledgers.charges.items() if count > 1),
         p50=_quantile(times, 0.50),

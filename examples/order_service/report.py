@@ -82,6 +82,7 @@ def _rows(runs: list[tuple[Books, Recorded]]) -> list[tuple[str, list[str]]]:
         ("orders", [str(books.orders) for books, _ in runs]),
         ("placed", [str(books.placed) for books, _ in runs]),
         ("refused with a clear answer", [str(books.refused) for books, _ in runs]),
+        ("  of these: bad card, no stock", [str(books.declined) for books, _ in runs]),
         ("lost", [_bad(len(books.lost)) for books, _ in runs]),
         ("charged twice", [_bad(len(books.charged_twice)) for books, _ in runs]),
         ("p50 / p99 ms", [f"{books.p50 * 1e3:.0f} / {books.p99 * 1e3:.0f}" for books, _ in runs]),

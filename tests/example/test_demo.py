@@ -122,8 +122,8 @@ def test_the_trace_that_is_shown_was_placed_by_a_retry() -> None:
 
 def test_the_table_puts_both_runs_side_by_side() -> None:
     """A row for each measure, a column for each run."""
-    guarded = Books(10, 8, 2, {}, [], 0.0123, 0.4)
-    plain = Books(10, 6, 1, {"a": "a bare 500"}, ["b"], 0.01, 0.02)
+    guarded = Books(10, 8, 2, 1, {}, [], 0.0123, 0.4)
+    plain = Books(10, 6, 1, 1, {"a": "a bare 500"}, ["b"], 0.01, 0.02)
     console = Console(file=io.StringIO(), width=100)
     console.print(table({"with handrail": (guarded, Recorded(5, 1)), "without": (plain, Recorded())}))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
@@ -131,6 +131,7 @@ def test_the_table_puts_both_runs_side_by_side() -> None:
         "orders": ["10", "10"],
         "placed": ["8", "6"],
         "refused with a clear answer": ["2", "1"],
+        "of these: bad card, no stock": ["1", "1"],
         "lost": ["0", "1"],
         "charged twice": ["0", "1"],
         "p50 / p99 ms": ["12 / 400", "10 / 20"],
