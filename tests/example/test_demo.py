@@ -131,7 +131,7 @@ def test_the_table_puts_both_runs_side_by_side() -> None:
         "orders": ["10", "10"],
         "placed": ["8", "6"],
         "refused with a clear answer": ["2", "1"],
-        "of these: bad card, no stock": ["1", "1"],
+        "  of these: bad card, no stock": ["1", "1"],
         "lost": ["0", "1"],
         "charged twice": ["0", "1"],
         "p50 / p99 ms": ["12 / 400", "10 / 20"],
