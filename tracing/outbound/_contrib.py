@@ -118,17 +118,25 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
 
 
 def _lean(wrapper: Wrapper) -> Wrapper:
-    """The wrapper without its reading of all headers, twice per attempt, where no header is asked for.
+    """The wrapper without two detours that take a quarter of what contrib's span costs.
 
-    That is a sixth of what contrib's span costs, for an empty result.
+    It parses the request's URL anew, though that is immutable already; and where no header is
+    asked for, it reads all of them twice for an empty result.
     """
-    if not isinstance(wrapper, partial) or any(wrapper.keywords.get(name) for name in _CAPTURES):
+    if not isinstance(wrapper, partial):
         return wrapper
     source = wrapper.func
-    names: dict[str, object] = {name: _without_headers(source.__globals__[name]) for name in _READERS}
+    names: dict[str, object] = {"_extract_parameters": _parameters}
+    if not any(wrapper.keywords.get(name) for name in _CAPTURES):
+        names |= {name: _without_headers(source.__globals__[name]) for name in _READERS}
     copy = FunctionType(source.__code__, {**source.__globals__, **names})
     copy.__kwdefaults__ = source.__kwdefaults__
     return partial(copy, *wrapper.args, **wrapper.keywords)
+
+
+def _parameters(args: tuple[Any, ...], _kwargs: object, _module: object) -> tuple[bytes, Any, Any, Any, Any]:
+    request = args[0]
+    return request.method.encode(), request.url, request.headers, request.stream, request.extensions
 
 
 def _without_headers(source: FunctionType) -> FunctionType:
