@@ -3,11 +3,16 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from scripts import install_jaeger
+
+if TYPE_CHECKING:
+    from tests.deploy.jaeger_server import JaegerServer
 
 KEPT = frozenset({"HANDRAIL_JAEGER"})
 
@@ -34,3 +39,12 @@ def jaeger_binary() -> Path:
             pytest.fail(text)
         pytest.skip(text)
     return found
+
+
+@pytest.fixture(scope="session")
+def jaeger(jaeger_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[JaegerServer]":
+    """One running Jaeger for all tests of this process, which tell their spans apart by service and trace id."""
+    from tests.deploy.jaeger_server import JaegerServer
+
+    with JaegerServer(jaeger_binary, tmp_path_factory.mktemp("jaeger")) as running:
+        yield running

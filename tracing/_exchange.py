@@ -93,7 +93,9 @@ class Exchange:
         if route is not None:
             _outcome.routed(span, self._method, route)
         if raised is not None or not complete or status >= 500:
-            _outcome.mark(span, _outcome.of_http(status, raised or self._error, complete=complete, left=self.left))
+            error = _outcome.of_http(status, raised or self._error, complete=complete, left=self.left)
+            # What comes up behind the last byte is told at the end of the span, not after it.
+            _outcome.mark(span, error, self._ended_at or None)
             if self.left and not complete:
                 span.add_event(semconv.EVENT_CLIENT_LEFT)
         span.end(self._ended_at or None)

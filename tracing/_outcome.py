@@ -47,8 +47,8 @@ def _is_no_error(error: BaseException, *, left: bool) -> bool:
     return type(error).__name__ in _LEFT or (left and isinstance(error, OSError))
 
 
-def mark(span: Span, error: Error) -> None:
-    """Put the error, if there is one, on the span."""
+def mark(span: Span, error: Error, at: int | None = None) -> None:
+    """Put the error, if there is one, on the span; `at` is its time in nanoseconds, now where None."""
     if error is None:
         return
     if isinstance(error, str):
@@ -58,7 +58,7 @@ def mark(span: Span, error: Error) -> None:
         span.set_attribute(semconv.ERROR_TYPE, qualified_name(type(error)))
         span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
         if isinstance(error, Exception):
-            span.record_exception(error)
+            span.record_exception(error, timestamp=at)
 
 
 def qualified_name(cls: type) -> str:
