@@ -37,8 +37,8 @@ def main() -> None:
         books = asyncio.run(run(Path(folder), asked.count, asked.rate))
     print(
         f"{books.orders} orders in {time.monotonic() - began:.0f} s: {books.placed} placed, "
-        f"{books.refused} refused with a clear answer ({books.declined} of them bad card or no stock), {len(books.lost)} lost, "
-        f"{len(books.charged_twice)} charged twice; p50 {books.p50 * 1e3:.0f} ms, p99 {books.p99 * 1e3:.0f} ms"
+        f"{books.refused} refused with a clear answer ({books.declined} of them bad card or no stock), "
+        f"{len(books.lost)} lost, {len(books.charged_twice)} charged twice; p50 {books.p50 * 1e3:.0f} ms, p99 {books.p99 * 1e3:.0f} ms"
     )
     for order_id, why in list(books.lost.items())[:10]:
         print(f"  {order_id}: {why}")
