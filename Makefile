@@ -20,7 +20,7 @@ demo: $(VENV)/.ready-demo ## four services, faults on purpose, with handrail and
 	@$(PY) -m examples.order_service.demo $(T)
 
 test: $(VENV)/.ready-test ## the whole test suite (T="..." goes to pytest)
-	@$(PY) -m pytest -q -n auto $(T)
+	@$(PY) -m pytest -q -n auto --dist loadgroup $(T)
 
 check: $(VENV)/.ready-dev ## format, lint, types, who may import whom
 	@sh scripts/check.sh $(VENV)/bin

@@ -38,7 +38,8 @@ def main() -> None:
     print(
         f"{books.orders} orders in {time.monotonic() - began:.0f} s: {books.placed} placed, "
         f"{books.refused} refused with a clear answer ({books.declined} of them bad card or no stock), "
-        f"{len(books.lost)} lost, {len(books.charged_twice)} charged twice; p50 {books.p50 * 1e3:.0f} ms, p99 {books.p99 * 1e3:.0f} ms"
+        f"{len(books.lost)} lost, {len(books.charged_twice)} charged twice; "
+        f"p50 {books.p50 * 1e3:.0f} ms, p99 {books.p99 * 1e3:.0f} ms"
     )
     for order_id, why in list(books.lost.items())[:10]:
         print(f"  {order_id}: {why}")
