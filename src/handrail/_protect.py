@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
@@ -12,8 +13,7 @@ from .settings import Overrides
 __all__ = ["automatic", "protect"]
 
 _LAYERS = "_handrail_layers"
-_CLAIMED = object()
-_by_id: dict[int, tuple[object, object]] = {}
+_by_id: dict[int, tuple[object, "_Entry"]] = {}
 _patched: dict[type, Callable[[], None]] = {}
 _automatic = False
 
@@ -71,28 +71,39 @@ def _factory(make: Callable[..., object]) -> Callable[..., object]:
 
 def _layers_of(app: object, straight: ASGIApp) -> ASGIApp | None:
     found = _get(app)
-    if found is _CLAIMED or (found is None and _automatic):
-        # Built at the first call: only there the class's own `__call__` is known.
-        layers = _wire.layers(straight, app)
-        _set(app, layers)
-        return layers
-    return cast("ASGIApp | None", found)
+    if found is None and not _automatic:
+        return None
+    if found is None or found.layers is None or found.owner != id(app):
+        # Built at the first call: only there the class's own `__call__` is known. A copy of an
+        # app has the original's entry, whose layers lead to the original.
+        found = _Entry(id(app), _wire.layers(straight, app))
+        _set(app, found)
+    return found.layers
 
 
 def _claim(app: object) -> None:
     if _get(app) is None:
-        _set(app, _CLAIMED)
+        _set(app, _Entry(id(app), None))
 
 
-def _get(app: object) -> object:
-    found = getattr(app, _LAYERS, None)
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What is kept at an application that is protected in place."""
+
+    owner: int
+    layers: ASGIApp | None
+
+
+def _get(app: object) -> _Entry | None:
+    found: _Entry | None = getattr(app, _LAYERS, None)
     if found is None and _by_id:
-        found = _by_id.get(id(app), (None, None))[1]
+        kept = _by_id.get(id(app))
+        found = kept[1] if kept is not None else None
     return found
 
 
-def _set(app: object, value: object) -> None:
+def _set(app: object, entry: _Entry) -> None:
     try:
-        object.__setattr__(app, _LAYERS, value)
+        object.__setattr__(app, _LAYERS, entry)
     except AttributeError:  # a class with __slots__
-        _by_id[id(app)] = (app, value)
+        _by_id[id(app)] = (app, entry)

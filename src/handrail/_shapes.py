@@ -51,13 +51,25 @@ class Layered:
             await self._handrail_layers(scope, receive, send)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_handrail_"):
+            raise AttributeError(name)  # half made, while it is being copied
         return getattr(self._handrail_app, name)
 
     def __setattr__(self, name: str, value: object) -> None:
         setattr(self._handrail_app, name, value)
 
+    def __reduce__(self) -> tuple[Callable[[ASGIApp], object], tuple[ASGIApp]]:
+        return _again, (self._handrail_app,)
+
     def __repr__(self) -> str:
         return f"protect({self._handrail_app!r})"
+
+
+def _again(app: ASGIApp) -> object:
+    """A copy is protected anew: its layers are around the copied application."""
+    from . import protect
+
+    return protect(app)
 
 
 def in_place_module(app: object) -> str | None:

@@ -1,5 +1,6 @@
 """Every shape of application is taken in, and stays what it was."""
 
+import copy
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -182,3 +183,16 @@ def test_a_wrapped_app_says_what_it_is(spans: Spans) -> None:
     """The wrapper's repr names the application, for logs of servers."""
     assert repr(protect(_plain)).startswith("protect(<function _plain")
     assert isinstance(protect(_plain), Layered)
+
+
+def test_a_copy_is_protected_and_serves_itself(spans: Spans) -> None:
+    """A copy of a protected app has layers of its own, around the copy."""
+    original = protect(_starlette())
+    drive.request(original, "/v1/items/1")
+    twin = copy.copy(original)
+    twin.middleware_stack = _plain
+    assert drive.request(twin)[1] == b"plain"
+    assert [span.name for span in spans.finished] == ["GET /v1/items/{item}", "GET"]
+    wrapped: Any = copy.deepcopy(protect(_Callable()))
+    assert drive.request(wrapped)[1] == b"plain"
+    assert len(spans.finished) == 3
