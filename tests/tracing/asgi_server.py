@@ -12,6 +12,7 @@ class Server:
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self._asked = False
+        self._answered = asyncio.Event()
         self.gone = False
         """The client has left: receive says so, send raises OSError as the ASGI specification allows."""
 
@@ -39,7 +40,8 @@ class Server:
         if self.gone:
             return {"type": "http.disconnect"}
         if self._asked:
-            await asyncio.Event().wait()  # the client waits for its response
+            await self._answered.wait()  # the client stays until it has its response
+            return {"type": "http.disconnect"}
         self._asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
@@ -47,10 +49,13 @@ class Server:
         if self.gone:
             raise OSError("client disconnected")
         self.sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self._answered.set()
 
     async def call(self, app: App, path: str = "/", headers: dict[str, str] | None = None, **more: Any) -> None:
         """One request within the running loop."""
         self._asked = False
+        self._answered = asyncio.Event()
         await app(self.scope(path, headers, **more), self.receive, self.send)
 
     def get(self, app: App, path: str = "/", headers: dict[str, str] | None = None, **more: Any) -> int:

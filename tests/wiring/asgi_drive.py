@@ -12,16 +12,20 @@ def request(app: Any, path: str = "/", method: str = "GET", **extra: Any) -> tup
     sent: Messages = []
 
     asked = 0
+    answered = asyncio.Event()
 
     async def receive() -> dict[str, Any]:
         nonlocal asked
         asked += 1
         if asked > 1:
-            await asyncio.Event().wait()  # the client stays; whoever watches for its leaving waits
+            await answered.wait()  # the client stays until it has its response
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     scope: dict[str, Any] = {
         "type": "http",
