@@ -22,7 +22,7 @@ STOP = 10.0
 
 
 class Upstream:
-    """A server that answers 503 to every first request of a pair, so that a single retry is enough."""
+    """A server that answers 503 to the first request of each trace, so that a single retry is enough."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str]] = []
@@ -30,10 +30,11 @@ class Upstream:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                trace_id = self.headers.get("traceparent", "--").split("-")[1]
                 with outer._lock:
+                    first = not outer.of_trace(trace_id)
                     outer.seen.append({name.lower(): value for name, value in self.headers.items()})
-                    status = 503 if len(outer.seen) % 2 else 200
-                self.send_response(status)
+                self.send_response(503 if first else 200)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
@@ -44,6 +45,10 @@ class Upstream:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def of_trace(self, trace_id: str) -> list[dict[str, str]]:
+        """Return the headers of the requests that came in one trace, in order."""
+        return [headers for headers in self.seen if trace_id in headers.get("traceparent", "")]
 
     @property
     def url(self) -> str:

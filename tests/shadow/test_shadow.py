@@ -135,8 +135,8 @@ def test_reload_keeps_protection(form: str, upstream: Upstream, tmp_path: Path) 
                 trace_ids.append(fresh)
         process.stop()
     assert len(trace_ids) == 2, "never reloaded"
-    check_trace(spans(traces, trace_ids[0]), trace_ids[0], caller, upstream.seen[:2])
-    check_trace(spans(traces, trace_ids[1]), trace_ids[1], caller, upstream.seen[-2:])
+    check_trace(spans(traces, trace_ids[0]), trace_ids[0], caller, upstream.of_trace(trace_ids[0]))
+    check_trace(spans(traces, trace_ids[1]), trace_ids[1], caller, upstream.of_trace(trace_ids[1]))
 
 
 def test_all_ways_at_once_are_one(upstream: Upstream, tmp_path: Path) -> None:
