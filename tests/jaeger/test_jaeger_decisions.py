@@ -62,10 +62,10 @@ def test_a_timeout_is_told_on_attempt_and_order(story: Story) -> None:
     order = root(trace, story.timed_out)
     (attempt,) = calls(trace, story.origins["shipping"], "POST")
     assert (attempt.status, attempt.attributes["error.type"]) == (ERROR, "timeout")
-    assert 1.0 <= (attempt.end - attempt.start) / 1e9 < 5
+    assert 3.0 <= (attempt.end - attempt.start) / 1e9 < 10
     assert _decisions(order) == ["handrail.timeout", "handrail.retry.refused"]
     timeout, refused = (event.attributes for event in order.events[:2])
-    assert (timeout["handrail.policy"], timeout["handrail.timeout.limit"]) == ("attempt_timeout", 1)
+    assert (timeout["handrail.policy"], timeout["handrail.timeout.limit"]) == ("attempt_timeout", 3)
     assert (refused["handrail.retry.cause"], refused["handrail.retry.reason"]) == ("timeout", "unsafe_method")
     assert (order.status, order.attributes["http.response.status_code"]) == (ERROR, 504)
     (hung,) = [span for span in trace.spans if span.service == "shipping"]
