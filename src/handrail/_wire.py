@@ -5,6 +5,8 @@ has started or at its first request, because a service may set up OpenTelemetry 
 """
 
 import functools
+import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +24,7 @@ from .settings import Overrides, Settings, load
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
 
+_log = logging.getLogger("handrail")
 _lock = threading.Lock()
 _process: "Process | None" = None
 
@@ -71,7 +74,17 @@ class Process:
                     from .tracing import provider
 
                     self._tracing = provider.start(self.settings.tracing)
+                    if self._tracing.ours and self.settings.tracing.exporters == ("local",):
+                        self._say_where()
         return self._tracing
+
+    def _say_where(self) -> None:
+        """Once at the start; also without logging set up, where somebody sits in front of it."""
+        text = f"no collector is set: spans go to {self.settings.tracing.store}, `handrail traces` shows them"
+        if _log.isEnabledFor(logging.INFO):
+            _log.info(text)
+        elif sys.stderr.isatty():
+            print(f"handrail: {text}", file=sys.stderr)  # noqa: T201 (no logging is set up to say it)
 
     async def flush(self) -> None:
         """Export what is queued, within `flush_timeout`, off the event loop."""

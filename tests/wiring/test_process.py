@@ -1,6 +1,8 @@
 """What is switched on per process: once, undoable, by settings that agree."""
 
+import logging
 import socket
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +10,7 @@ from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 
 from handrail import SettingsError, _wire, protect
-from handrail.tracing.testing import Spans
+from handrail.tracing.testing import Spans, as_global
 
 
 def _refused_url() -> str:
@@ -93,3 +95,20 @@ def test_wrong_settings_stop_the_start(spans: Spans) -> None:
     with pytest.raises(SettingsError, match=r"attempts.*-1"):
         protect(Starlette(), attempts=-1)
     assert _wire.current() is None
+
+
+def test_the_local_store_is_named_once_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With no collector set, one line says where spans go and how to see them."""
+    monkeypatch.setenv("HANDRAIL_TRACES_DIR", str(tmp_path))
+    with as_global(None), caplog.at_level(logging.INFO, "handrail"):
+        protect(Starlette())
+        process = _wire.current()
+        assert process is not None
+        process.tracing()
+        process.tracing()
+        _wire.switch_off()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no collector is set: spans go to {tmp_path}, `handrail traces` shows them"
+    ]
