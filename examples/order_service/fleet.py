@@ -1,8 +1,6 @@
 """The four services as real uvicorn processes on free ports of this machine."""
 
 import os
-import random
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +13,8 @@ from typing import Self
 
 import httpx
 
+from .ports import free_ports
+
 __all__ = ["SERVICES", "Fleet", "FleetError"]
 
 SERVICES: tuple[str, ...] = ("inventory", "payment", "shipping", "order")
@@ -25,21 +25,6 @@ STOP_BOUND = 8.0
 
 class FleetError(RuntimeError):
     """A service did not come up; the message holds the end of its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Free ports below the range from which systems pick ports for outgoing connections.
-
-    From within that range, a service that is down for a while might find its port taken.
-    """
-    found: list[int] = []
-    for port in random.sample(range(20000, 32000), 500):
-        if len(found) == count:
-            return found
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    raise FleetError("hardly any free port between 20000 and 32000")
 
 
 def _neutral(environ: Mapping[str, str]) -> dict[str, str]:

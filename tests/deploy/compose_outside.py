@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import yaml
 
-from examples.order_service.fleet import free_ports
+from examples.order_service.ports import free_ports
 
 __all__ = ["ComposeOutside"]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from examples.order_service.fleet import free_ports
+from examples.order_service.ports import free_ports
 
 __all__ = ["CONFIG", "JaegerServer"]
 

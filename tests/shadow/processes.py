@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+from examples.order_service.ports import free_ports
 
 START = 20.0
 """Seconds within which a server must have answered, on a busy machine with few cores."""
@@ -60,13 +61,8 @@ class Upstream:
 
 
 def free_port() -> int:
-    """Return a port nobody listens on, outside the range from which the system takes ports for outgoing calls."""
-    for attempt in range(1000):
-        port = 20000 + (os.getpid() * 61 + time.monotonic_ns() // 1000 + attempt * 7) % 12000
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no free port")
+    """Return a port nobody listens on and no other test will be given."""
+    return free_ports(1)[0]
 
 
 class Server:
