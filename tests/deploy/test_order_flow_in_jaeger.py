@@ -139,7 +139,7 @@ def test_server_spans_carry_the_full_route(flow: Flow) -> None:
 
 def test_attempts_are_siblings(flow: Flow) -> None:
     """A charge that was answered 503 and sent again: two CLIENT spans of one parent, the second counted as a resend."""
-    assert flow.retried.status_code == 201
+    assert flow.retried.status_code == 201, flow.retried.text
     trace = flow.by_order("retried")
     failed, good = _calls(trace, flow.origins["payment"], "POST")
     assert failed.parent_id == good.parent_id == _root(trace).span_id
