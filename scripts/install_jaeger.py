@@ -57,10 +57,13 @@ def go(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def existing() -> Path | None:
-    """Return the binary that is there already: the tests look in the same places."""
+    """Return the binary that is there already: the tests look in the same places.
+
+    Raises OSError where HANDRAIL_JAEGER names something else.
+    """
     if named := os.environ.get("HANDRAIL_JAEGER"):
-        if not os.access(named, os.X_OK):
-            give_up(f"HANDRAIL_JAEGER={named} is not an executable file")
+        if not Path(named).is_file() or not os.access(named, os.X_OK):
+            raise OSError(f"HANDRAIL_JAEGER={named} is not an executable file")
         return Path(named)
     if found := shutil.which("jaeger"):
         return Path(found)
@@ -123,7 +126,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Get a real Jaeger binary for the tests.")
     options.add_argument("--rebuild", action="store_true", help="build even where one is there")
     asked = options.parse_args()
-    binary = None if asked.rebuild else existing()
+    try:
+        binary = None if asked.rebuild else existing()
+    except OSError as error:
+        give_up(str(error))
     if binary is None:
         folder = go_bin()
         if folder is None:
