@@ -47,6 +47,8 @@ class Demo:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if task is not None:
             with suppress(NotImplementedError):  # no such signals on this system's loop
+                # SIGINT by hand: a shell's background job starts with it ignored, and asyncio leaves it so.
+                loop.add_signal_handler(signal.SIGINT, task.cancel)
                 loop.add_signal_handler(signal.SIGTERM, task.cancel)
         self._introduce()
         with Display(self.console, self.rate, self.phases) as display:
