@@ -150,6 +150,7 @@ def test_the_shortcut_changes_no_attribute(spans: Spans, url: str, monkeypatch: 
         undo()
     ours = _only(spans)
     spans.clear()
+    Stability._initialize()  # else contrib does it below, over what is set here
     monkeypatch.setitem(Stability._OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING, Signal.HTTP, _StabilityMode.HTTP)
     HTTPXClientInstrumentor().instrument()
     try:
