@@ -12,14 +12,20 @@ from urllib.parse import unquote
 
 from . import _environ as check
 
-__all__ = ["LOCAL", "Problem", "Protocol", "TracingSettings", "from_environ"]
+__all__ = ["EXCLUDED", "LOCAL", "InboundTrace", "Problem", "Protocol", "Telling", "TracingSettings", "from_environ"]
 
 Problem = tuple[str, object, str]
 """(variable, value, what is allowed)"""
 
 Protocol = Literal["http/protobuf", "grpc"]
 
+InboundTrace = Literal["continue", "link"]
+
 LOCAL = "local"
+
+EXCLUDED = ("/livez", "/readyz", "/healthz", "/health", "/alive", "/ping", "/metrics", "/favicon.ico")
+"""Paths that are noise in most services: probes (Kubernetes, Aspire's ServiceDefaults), scrapes, icons."""
+
 _EXPORTERS: dict[str, tuple[str, Protocol | None]] = {
     "otlp": ("otlp", None),
     "otlp_proto_http": ("otlp", "http/protobuf"),  # the SDK's own names for one protocol each
@@ -35,12 +41,39 @@ _DEFAULT_ENDPOINT: dict[Protocol, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What is told, and about what. Patterns of paths: `{name}` is one segment, `*` is anything.
+
+    `inbound_trace`: "continue" the caller's trace, or start a new one and "link" the caller's (a public edge).
+    `trusted_proxies`: addresses or networks whose Forwarded and X-Forwarded-* are believed; "*" is everybody.
+    `exclude_routes`: paths without spans, logs of ours and metrics; the trace context still passes through.
+    `route_sampling`: (pattern, share of new traces from 0 to 1), the first match counts.
+    `redact_deny` and `redact_allow`: further names of headers and query keys to hide, and ours not to hide.
+    `blocked_loop`: seconds that the event loop may be held before that is told; 0 is off.
+    `prometheus_path`: where metrics are served in Prometheus's format; empty is nowhere.
+    """
+
+    inbound_trace: InboundTrace = "continue"
+    trusted_proxies: tuple[str, ...] = ()
+    exclude_routes: tuple[str, ...] = EXCLUDED
+    route_sampling: tuple[tuple[str, float], ...] = ()
+    redact_deny: tuple[str, ...] = ()
+    redact_allow: tuple[str, ...] = ()
+    log_correlation: bool = True
+    log_format: Literal["keep", "json"] = "keep"
+    metrics: bool = True
+    prometheus_path: str = ""
+    blocked_loop: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSettings:
-    """Where spans go.
+    """Where spans go, and what they tell.
 
     `exporters` holds "otlp", "console", "local"; it is empty for "none". `endpoint` is the whole URL that the
     OTLP exporter posts to, path included, and None where "otlp" is not in `exporters`. `flush_timeout` is in
-    seconds, `store_max_bytes` in bytes over all files of the store.
+    seconds, `store_max_bytes` in bytes over all files of the store, `queue_max_bytes` in bytes of encoded spans
+    that wait for the exporter.
     """
 
     service_name: str
@@ -50,7 +83,9 @@ class TracingSettings:
     store: Path
     store_max_bytes: int = 64 * 1024 * 1024
     flush_timeout: float = 2.0
+    queue_max_bytes: int = 16 * 1024 * 1024
     disabled: bool = False
+    telling: Telling = Telling()
 
 
 def from_environ(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ._settings_file import SettingsFile, read
+from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings
@@ -35,6 +36,8 @@ KINDS: Mapping[str, Kind] = {
     "traces_dir": Kind.PATH,
     "traces_max_bytes": Kind.COUNT,
     "flush_timeout": Kind.SECONDS,
+    "queue_max_bytes": Kind.COUNT,
+    **TELLING,
     **_RESILIENCE,
 }
 """Every setting by its flat name."""
@@ -53,6 +56,8 @@ _BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
 _STORE_BYTES = 64 * 1024 * 1024
 _MIN_STORE = 64 * 1024
 _FLUSH_TIMEOUT = 2.0
+_QUEUE_BYTES = 16 * 1024 * 1024
+_MIN_QUEUE = 64 * 1024
 _MAX_FLUSH = 60.0
 
 
@@ -167,6 +172,12 @@ class Resolver:
             self._out_of_range("traces_max_bytes", store_max_bytes, f"must be at least {_MIN_STORE} bytes")
         if not 0 <= flush_timeout <= _MAX_FLUSH:
             self._out_of_range("flush_timeout", flush_timeout, f"must be from 0 to {_MAX_FLUSH:g} seconds")
+        queue_max_bytes = cast("int", self._values.get("queue_max_bytes", _QUEUE_BYTES))
+        if queue_max_bytes < _MIN_QUEUE:
+            self._out_of_range("queue_max_bytes", queue_max_bytes, f"must be at least {_MIN_QUEUE} bytes")
+        told, wrong = telling(self._values)
+        for key, bad, allowed in wrong:
+            self._out_of_range(key, bad, allowed)
         settings, problems = from_environ(
             self._environ,
             service_name=name or "unknown_service",
@@ -177,6 +188,7 @@ class Resolver:
         self._problems.extend(
             Problem(key, value, f"must be {allowed}", "environment") for key, value, allowed in problems
         )
+        settings = replace(settings, queue_max_bytes=queue_max_bytes, telling=told)
         return self._named(settings, name)
 
     def _named(self, settings: TracingSettings, name: str) -> TracingSettings:

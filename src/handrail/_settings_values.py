@@ -1,14 +1,18 @@
 """What one setting may look like: in code, in the environment as text, in TOML."""
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 
-__all__ = ["Kind", "Problem", "Value", "from_object", "from_text", "message"]
+__all__ = ["Kind", "Problem", "Rates", "Value", "from_object", "from_text", "message"]
 
-Value = bool | int | float | str | Path
+Rates = tuple[tuple[str, float], ...]
+"""(pattern, rate), in the order in which they are tried."""
+
+Value = bool | int | float | str | Path | tuple[str, ...] | Rates
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -23,6 +27,8 @@ class Kind(Enum):
     RATE = "a number from 0 to 1, such as 0.5"
     TEXT = "a text that is not empty"
     PATH = "the path of a folder"
+    LIST = "a list of texts, such as a,b"
+    RATES = "rates by pattern, such as /search=0.1,/poll/*=0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,9 @@ def from_text(kind: Kind, text: str) -> Value:
         raise ValueError(f"must be {kind.value}")
     if kind is Kind.TEXT or kind is Kind.PATH:
         return text if kind is Kind.TEXT else Path(text)
+    if kind is Kind.LIST or kind is Kind.RATES:
+        words = tuple(word.strip() for word in text.split(",") if word.strip())
+        return words if kind is Kind.LIST else _rates(word.rpartition("=")[::2] for word in words)
     try:
         number: int | float = int(text) if kind is Kind.COUNT else float(text)
     except ValueError:
@@ -63,6 +72,8 @@ def from_text(kind: Kind, text: str) -> Value:
 
 def from_object(kind: Kind, value: object) -> Value:
     """The value of an argument or of a TOML key; numbers are numbers there, not texts."""
+    if kind is Kind.LIST or kind is Kind.RATES:
+        return _several(kind, value)
     # bool is an int to Python, never to a reader of settings.
     if kind is Kind.BOOL:
         if isinstance(value, bool):
@@ -81,6 +92,33 @@ def from_object(kind: Kind, value: object) -> Value:
     quoted = isinstance(value, str) and kind not in {Kind.TEXT, Kind.PATH}
     allowed = "true or false" if kind is Kind.BOOL else kind.value
     raise ValueError(f"must be {allowed}{', without quotes' if quoted else ''}")
+
+
+def _several(kind: Kind, value: object) -> tuple[str, ...] | Rates:
+    """A list of texts, or a table of rates, as code and TOML write them."""
+    if kind is Kind.RATES and isinstance(value, Mapping):
+        return _rates(value.items())
+    if kind is Kind.LIST and isinstance(value, list | tuple | set | frozenset):
+        words = [word.strip() if isinstance(word, str) else "" for word in value]
+        if all(words):
+            return tuple(words)
+    raise ValueError('must be a list of texts, such as ["a", "b"]' if kind is Kind.LIST else _RATES_IN_CODE)
+
+
+_RATES_IN_CODE = 'must be a table of rates by pattern, such as {"/search" = 0.1}'
+
+
+def _rates(pairs: Iterable[tuple[object, object]]) -> Rates:
+    found: list[tuple[str, float]] = []
+    for pattern, rate in pairs:
+        try:
+            number = float(rate) if isinstance(rate, str | int | float) and not isinstance(rate, bool) else nan
+        except ValueError:
+            number = nan
+        if not isinstance(pattern, str) or not pattern.strip() or not 0 <= number <= 1:
+            raise ValueError(f"must be {Kind.RATES.value}, each rate from 0 to 1")
+        found.append((pattern.strip(), number))
+    return tuple(found)
 
 
 def _unit_hint(kind: Kind, text: str) -> str:

@@ -20,10 +20,10 @@ than the total.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from ._settings_file import SettingsFile
 from ._settings_values import Problem
@@ -49,6 +49,30 @@ class Overrides(TypedDict, total=False):
     """Bound of the local store in bytes. Default 64 MiB."""
     flush_timeout: float
     """Seconds that an exit may wait for spans to leave. Default 2."""
+    queue_max_bytes: int
+    """Bound of the spans that wait for the exporter, in bytes. Default 16 MiB."""
+    inbound_trace: Literal["continue", "link"]
+    """Continue the caller's trace (default), or start a new one and link the caller's: a public edge."""
+    trusted_proxies: Sequence[str]
+    """Addresses or networks whose `Forwarded` and `X-Forwarded-*` are believed; `*` is all. Default none."""
+    exclude_routes: Sequence[str]
+    """Paths without spans; the trace context passes through. Default: probes, /metrics, /favicon.ico."""
+    route_sampling: Mapping[str, float]
+    """Share of new traces by path, such as `{"/search": 0.1}`; `{name}` is one segment, `*` anything."""
+    redact_deny: Sequence[str]
+    """Further names of headers and query keys whose values never leave."""
+    redact_allow: Sequence[str]
+    """Names that handrail hides by default and this service wants to see."""
+    log_correlation: bool
+    """trace_id, span_id and service in log records. Default true."""
+    log_format: Literal["keep", "json"]
+    """`json`: the root logger writes JSON lines. Default `keep`."""
+    metrics: bool
+    """Measure requests, calls and resilience (OTEL_METRICS_EXPORTER says where to). Default true."""
+    prometheus_path: str
+    """Serve metrics in Prometheus's format at this path, such as /metrics. Default off."""
+    blocked_loop: float
+    """Seconds that the event loop may be held before that is told, with the stack. Default 0.1; 0 is off."""
     total_timeout: float
     attempt_timeout: float
     attempts: int
@@ -77,6 +101,7 @@ class Settings:
             (self, name),
             (self.resilience, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
+            (self.tracing.telling, name),
         ):
             if key in holder.__dataclass_fields__:
                 return getattr(holder, key)

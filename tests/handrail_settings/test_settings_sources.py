@@ -55,11 +55,11 @@ def test_every_field_has_a_typed_argument() -> None:
 def test_every_name_works_in_every_source(tmp_path: Path) -> None:
     """No setting is known to one source alone."""
     values = {name: load({}, {}, tmp_path).value(name) for name in KINDS}
-    toml = "".join(
-        f"{name} = {str(value).lower() if isinstance(value, bool | int | float) else repr(str(value))}\n"
-        for name, value in values.items()
-    )
-    environ = {f"HANDRAIL_{name.upper()}": str(value) for name, value in values.items()}
+    # Where the default is nothing, an empty variable would count as unset.
+    values |= {"route_sampling": (("/a", 0.5), ("/b/{id}", 0.0)), "prometheus_path": "/metrics"}
+    values |= {name: ("10.0.0.0/8", "10.1.1.1") for name in KINDS if values[name] == ()}
+    toml = "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
+    environ = {f"HANDRAIL_{name.upper()}": _text(value) for name, value in values.items()}
     (tmp_path / "handrail.toml").write_text(toml)
     from_file = load({}, {}, tmp_path)
     from_environ = load({}, environ, tmp_path)
@@ -67,6 +67,20 @@ def test_every_name_works_in_every_source(tmp_path: Path) -> None:
     assert set(from_environ.origins.values()) == {f"environment {name}" for name in environ}
     for name, value in values.items():
         assert from_file.value(name) == from_environ.value(name) == value
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        pairs = isinstance(value[0], tuple)
+        inside = ", ".join(f'"{word[0]}" = {word[1]}' if pairs else f'"{word}"' for word in value)
+        return f"{{{inside}}}" if pairs else f"[{inside}]"
+    return str(value).lower() if isinstance(value, bool | int | float) else f'"{value}"'
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{word[0]}={word[1]}" if isinstance(word, tuple) else word for word in value)
+    return str(value)
 
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "on", "TRUE", " On "])

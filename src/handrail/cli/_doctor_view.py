@@ -79,10 +79,14 @@ def _shown(name: str, value: object, kind: Kind) -> str:
         return "no bound" if value == inf else f"{value:g} s"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if name == "traces_max_bytes" and isinstance(value, int):
+    if name.endswith("_max_bytes") and isinstance(value, int):
         return f"{value} ({value >> 20} MiB)"
     if isinstance(value, Path):
         return _short(value)
+    if value in ((), ""):
+        return "(none)"
+    if isinstance(value, tuple):
+        return ", ".join(word if isinstance(word, str) else f"{word[0]}={word[1]:g}" for word in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 
 from .. import _settings_resolve as resolve
+from .._settings_values import Kind
 from ..settings import Resolution, Settings
 from . import _installed, _probe, _scan
 from ._findings import SEVERITIES, Finding
@@ -47,8 +48,8 @@ class Report:
             "executable": sys.executable,
             "cwd": self.cwd,
             "settings": [
-                {"name": name, "value": _plain(self.settings.value(name)), "origin": self.settings.origins[name]}
-                for name in resolve.KINDS
+                {"name": name, "value": _plain(self.settings.value(name), kind), "origin": self.settings.origins[name]}
+                for name, kind in resolve.KINDS.items()
             ],
             "pipeline": list(self.policies),
             "tracing": {
@@ -182,8 +183,10 @@ def _otel(environ: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def _plain(value: object) -> object:
-    """JSON knows no infinity and no path."""
+def _plain(value: object, kind: Kind) -> object:
+    """JSON knows no infinity, no tuple and no path."""
+    if isinstance(value, tuple):
+        return dict(value) if kind is Kind.RATES else list(value)
     if isinstance(value, float) and value == inf:
         return "inf"
     return str(value) if isinstance(value, Path) else value
