@@ -48,3 +48,17 @@ def jaeger(jaeger_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> "It
 
     with JaegerServer(jaeger_binary, tmp_path_factory.mktemp("jaeger")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """A real Prometheus (Debian: `apt install prometheus`). Without one the test is skipped, and fails where
+    REQUIRE_PROMETHEUS=1 (`.ci/run`).
+    """
+    found = shutil.which("prometheus")
+    if found is None:
+        text = "no prometheus found on PATH: `apt install prometheus` installs one"
+        if os.environ.get("REQUIRE_PROMETHEUS") == "1":
+            pytest.fail(text)
+        pytest.skip(text)
+    return Path(found)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,19 +13,36 @@ import httpx
 
 from examples.order_service.ports import free_ports
 
-__all__ = ["CONFIG", "JaegerServer"]
+__all__ = ["CONFIG", "KEEP_ALL", "TAIL_SAMPLING", "JaegerServer"]
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "jaeger" / "config.yaml"
-PORTS = ("JAEGER_HEALTH", "JAEGER_QUERY_HTTP", "JAEGER_QUERY_GRPC", "JAEGER_OTLP_GRPC", "JAEGER_OTLP_HTTP")
+KEEP_ALL = CONFIG.with_name("keep-all.yaml")
+TAIL_SAMPLING = CONFIG.with_name("tail-sampling.yaml")
+PORTS: tuple[str, ...] = (
+    "JAEGER_HEALTH",
+    "JAEGER_QUERY_HTTP",
+    "JAEGER_QUERY_GRPC",
+    "JAEGER_OTLP_GRPC",
+    "JAEGER_OTLP_HTTP",
+    "JAEGER_SPAN_METRICS",
+)
 BOUND = 30.0
 
 
 class JaegerServer:
     """Runs while the block runs. Everything is read with `/api/v3`, raw: reads must not change what is stored."""
 
-    def __init__(self, binary: Path, folder: Path, config: Path = CONFIG) -> None:
+    def __init__(
+        self,
+        binary: Path,
+        folder: Path,
+        config: Path = CONFIG,
+        sampling: Path = KEEP_ALL,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.binary = binary
-        self.config = config
+        self.configs = (config, sampling)
+        self._environ = dict(environ or {})
         self.log = folder / "jaeger.log"
         ports = zip(PORTS, free_ports(len(PORTS)), strict=True)
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in ports}
@@ -36,8 +53,9 @@ class JaegerServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        environ = {**os.environ, **self.addresses, "JAEGER_UI_CONFIG": str(CONFIG.with_name("ui.json"))}
-        command = [str(self.binary), "--config", str(self.config)]
+        ui = {"JAEGER_UI_CONFIG": str(CONFIG.with_name("ui.json"))}
+        environ = {**os.environ, **self.addresses, **ui, **self._environ}
+        command = [str(self.binary), *(word for config in self.configs for word in ("--config", str(config)))]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         try:

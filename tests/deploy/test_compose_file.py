@@ -34,8 +34,9 @@ def test_the_schema_refuses_what_is_wrong() -> None:
     assert len(list(Draft202012Validator(SCHEMA).iter_errors(broken))) >= 2
 
 
-def test_jaeger_is_pinned() -> None:
+def test_images_are_pinned() -> None:
     """A full version: `latest` would one day lose the API that the tests read."""
+    assert COMPOSE["services"]["prometheus"]["image"] == "prom/prometheus:v3.5.0"
     assert COMPOSE["services"]["jaeger"]["image"] == "jaegertracing/jaeger:2.20.0"
 
 
@@ -54,7 +55,7 @@ def test_everything_starts_by_health() -> None:
 def test_ports_are_published_on_loopback_only() -> None:
     """Nothing of the example can be reached from other machines."""
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
-    assert len(ports) == 7
+    assert len(ports) == 8
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -68,12 +69,27 @@ def test_each_service_names_itself_and_sends_to_jaeger(name: str) -> None:
     assert name in COMPOSE["volumes"]
 
 
-def test_what_is_mounted_is_there() -> None:
+@pytest.mark.parametrize("sampling", ["keep-all", "tail-sampling"])
+def test_what_is_mounted_is_there(sampling: str) -> None:
     """Docker makes an empty folder of a missing source, and Jaeger then finds no configuration."""
     source, target, mode = COMPOSE["services"]["jaeger"]["volumes"][0].split(":")
-    config = COMPOSE["services"]["jaeger"]["command"][1]
-    assert (mode, config.startswith(f"{target}/")) == ("ro", True)
-    assert (ROOT / source / config.removeprefix(f"{target}/")).is_file()
+    command = COMPOSE["services"]["jaeger"]["command"]
+    assert (command[0], command[2], mode) == ("--config", "--config", "ro")
+    for config in (command[1], command[3].replace("${JAEGER_SAMPLING:-keep-all}", sampling)):
+        assert config.startswith(f"{target}/")
+        assert (ROOT / source / config.removeprefix(f"{target}/")).is_file()
+
+
+def test_prometheus_comes_with_its_profile_and_scrapes_jaeger() -> None:
+    """`docker compose up` starts no Prometheus; with the profile it finds its file, which names Jaeger's port."""
+    service = COMPOSE["services"]["prometheus"]
+    assert service["profiles"] == ["monitor"]
+    source = service["volumes"][0].split(":")[0]
+    config = yaml.safe_load((ROOT / source / "prometheus.yml").read_text())
+    jaeger = (ROOT / "deploy" / "jaeger" / "config.yaml").read_text()
+    assert config["scrape_configs"][0]["static_configs"] == [{"targets": ["jaeger:8889"]}]
+    assert "${env:JAEGER_SPAN_METRICS:-0.0.0.0:8889}" in jaeger
+    assert "${env:JAEGER_PROMETHEUS:-http://prometheus:9090}" in jaeger
 
 
 def test_the_image_copies_what_exists_and_is_not_ignored() -> None:
