@@ -1,4 +1,4 @@
-"""deploy/jaeger/tail-sampling.yaml in the real Jaeger: all that failed, was slow or repaired, and a share of the rest."""
+"""deploy/jaeger/tail-sampling.yaml in the real Jaeger: what failed, was slow or repaired, and a share of the rest."""
 
 import secrets
 import time
