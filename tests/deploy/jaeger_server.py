@@ -81,6 +81,11 @@ class JaegerServer:
             self._process.kill()
             self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the process: SIGKILL, SIGSTOP, SIGCONT."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
     def is_healthy(self) -> bool:
         """Jaeger's own end-to-end tests wait for exactly this."""
         with suppress(httpx.HTTPError):
