@@ -66,3 +66,62 @@ CIRCUIT_BREAKER_CALLS: Final = "handrail.circuit_breaker.calls"
 CIRCUIT_BREAKER_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
 TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
 TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds
+
+# Metrics: name, unit (UCUM), and the question that each answers. The http ones are the conventions' (http-metrics).
+METRIC_SERVER_DURATION: Final = (
+    "http.server.request.duration",
+    "s",
+    "Duration of HTTP server requests.",
+)
+METRIC_SERVER_ACTIVE: Final = (
+    "http.server.active_requests",
+    "{request}",
+    "Number of active HTTP server requests.",
+)
+METRIC_CLIENT_DURATION: Final = (
+    "http.client.request.duration",
+    "s",
+    "Duration of HTTP client requests, one per attempt, failures included.",
+)
+METRIC_RETRIES: Final = (
+    "handrail.client.retries",
+    "{retry}",
+    "How much load do retries add, and what caused them? Attempts after the first.",
+)
+METRIC_RETRIES_REFUSED: Final = (
+    "handrail.client.retries.refused",
+    "{call}",
+    "Why was a failed call not tried again? Calls whose failure was final although it was transient.",
+)
+METRIC_RETRIES_EXHAUSTED: Final = (
+    "handrail.client.retries.exhausted",
+    "{call}",
+    "Which calls failed in spite of all retries?",
+)
+METRIC_CALLS_REJECTED: Final = (
+    "handrail.client.calls.rejected",
+    "{call}",
+    "Which calls were refused without being sent, and by which policy?",
+)
+METRIC_TIMEOUTS: Final = (
+    "handrail.client.timeouts",
+    "{timeout}",
+    "Which limit of ours ended an attempt?",
+)
+METRIC_BODY_FAILURES: Final = (
+    "handrail.client.bodies.failed",
+    "{attempt}",
+    "Which attempts broke off after their headers had come?",
+)
+METRIC_BREAKER_STATE: Final = (
+    "handrail.circuit_breaker.state",
+    "{state}",
+    "Which target is cut off now? 0 closed, 1 half open, 2 open.",
+)
+METRIC_BREAKER_TRANSITIONS: Final = (
+    "handrail.circuit_breaker.transitions",
+    "{transition}",
+    "How often does the breaker of a target change, and to what?",
+)
+CIRCUIT_BREAKER_STATES: Final = ("closed", "half_open", "open")
+"""By the number that METRIC_BREAKER_STATE has for it."""
