@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
-from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
+from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from . import propagation, semconv
+from ._tracer import LightTracer, light
 from .lifecycle import Flusher
 from .settings import LOCAL, TracingSettings
 
@@ -40,7 +41,7 @@ class Tracing:
     ) -> None:
         self.provider = provider
         self.ours = ours
-        self.tracer: Tracer = provider.get_tracer(semconv.SCOPE, version(), semconv.SCHEMA_URL)
+        self.tracer: LightTracer = light(provider.get_tracer(semconv.SCOPE, version(), semconv.SCHEMA_URL))
         self._stop = stop
         force_flush = getattr(provider, "force_flush", None)
         self._flusher = Flusher(force_flush, exporter) if force_flush is not None else None
