@@ -1,0 +1,65 @@
+"""Headers on spans, where the standard variables ask for them, in the form of the conventions and without secrets.
+
+The variables are contrib's: lists of regular expressions that match whole names, case-insensitively. The attribute
+keeps the dash of the name (`http.request.header.content-type`) and is a list, one item for each header line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ._redact_url import REDACTED
+
+__all__ = ["HeaderCapture", "captures"]
+
+_PREFIX: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
+_SANITIZE: Final = _PREFIX + "SANITIZE_FIELDS"
+
+Attributes = dict[str, list[str]]
+
+
+class HeaderCapture:
+    """Takes the wanted headers of one direction, such as "SERVER_REQUEST"."""
+
+    def __init__(self, direction: str, wanted: str, sanitize: str) -> None:
+        self._prefix = f"http.{direction.rpartition('_')[2].lower()}.header."
+        self._wanted = _regex(wanted)
+        self._sanitize = _regex(sanitize) if sanitize else None
+
+    def __call__(self, headers: Iterable[tuple[bytes, bytes]]) -> Attributes:
+        """The attributes for headers as ASGI gives them."""
+        return self.of((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+    def of(self, headers: Iterable[tuple[str, str]]) -> Attributes:
+        """The attributes for headers as text."""
+        from . import redact
+
+        found: Attributes = {}
+        for name, value in headers:
+            if self._wanted.fullmatch(name):
+                hidden = redact.header(name) or (self._sanitize is not None and self._sanitize.search(name))
+                # Location, Referer and others hold URLs.
+                text = REDACTED if hidden else redact.text(value)
+                found.setdefault(self._prefix + name.lower(), []).append(text)
+        return found
+
+
+def captures(environ: Mapping[str, str], direction: str) -> HeaderCapture | None:
+    """What `OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_{direction}` asks for; None where it asks for nothing.
+
+    A regular expression that is none counts as a plain name.
+    """
+    wanted = environ.get(_PREFIX + direction, "")
+    return HeaderCapture(direction, wanted, environ.get(_SANITIZE, "")) if wanted.strip(", ") else None
+
+
+def _regex(words: str) -> re.Pattern[str]:
+    return re.compile("|".join(_checked(word.strip()) for word in words.split(",") if word.strip()), re.IGNORECASE)
+
+
+def _checked(word: str) -> str:
+    try:
+        re.compile(word)
+    except re.error:
+        return re.escape(word)
+    return f"(?:{word})"

@@ -1,0 +1,95 @@
+"""Secrets in free text: messages of exceptions, stack traces, log lines. What looks like one goes.
+
+Text has no grammar, so this is a list of shapes: URLs, `key=value`, `name: value`, fields of a dict or of JSON,
+credentials with their scheme, JSON web tokens, what h11 quotes of a header, what pydantic and SQLAlchemy quote of
+the data. A secret that stands alone cannot be known. Strangers write such text: each pattern is linear in its length.
+"""
+
+import re
+from collections.abc import Callable
+
+from ._redact_names import Names
+from ._redact_url import REDACTED, query, userinfo
+
+__all__ = ["clean"]
+
+_RUN = re.compile(r"//[^\s<>]*")
+_QUERY = re.compile(r"(?<=[\w/.\]-])\?([^\s<>]+)")
+_PAIR = re.compile(r"(?<![\w.%\[\]-])([\w.%\[\]-]+)=(?=[^\s=])")
+_PAIRED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[^\s&<>]*")
+_LINE = re.compile(r"(?<![\w./-])([A-Za-z][\w-]{0,63}):[ \t]{1,4}(?=\S)")
+_LINED = re.compile(r"[^\n]*")
+_FIELD = re.compile(
+    r"(?<!\w)(b?(?P<q>\\?[\"'])(?P<name>[\w.\[\]-]{1,64})(?P=q)\s{0,4}(?::|,(?=\s{0,4}b[\"'])|=>)\s{0,4})"
+    r"(?P<value>b?\"(?:[^\"\\\n]|\\.)*\"|b?'(?:[^'\\\n]|\\.)*'|\\\"[^\"\n]*\"|[^\s,}\])]+)"
+)
+_SCHEME = re.compile(
+    r"\b((?:[Bb]earer|BEARER|[Bb]asic|BASIC|[Dd]igest|[Nn]egotiate)\s)"
+    r"(?=[\w~+/.=-]{6})(?=[\w~+/.-]*(?:[0-9=]|[a-z][A-Z]))[\w~+/.=-]+"
+)
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]{2,}(?:\.[\w-]*){0,3}")
+_QUOTED = re.compile(
+    r"((?:[Ii]llegal (?:header (?:name|value|line)|status line|request line|chunk header)|[Ii]nvalid port)[:,]?[ \t]"
+    r"|\binput_value=|\[parameters: |'input': )[^\n]+"
+)
+_AFTER = "'\"),]}:."
+"""What may follow a URL or a value in text, and stays."""
+
+
+def clean(text: str, names: Names) -> str:
+    """The text without what looks like a secret."""
+    if "//" in text:
+        text = _RUN.sub(_location, text)  # first: a password may hold / ? and #
+    if "?" in text:
+        text = _QUERY.sub(lambda match: "?" + _kept(match[1], lambda bare: query(bare, names)), text)
+    if "=" in text:
+        text = _each(text, _PAIR, _PAIRED, names)
+    if "eyJ" in text:
+        text = _JWT.sub(REDACTED, text)
+    text = _FIELD.sub(lambda match: _field(match, names), text)
+    text = _each(text, _LINE, _LINED, names)
+    text = _SCHEME.sub(rf"\1{REDACTED}", text)
+    return _QUOTED.sub(rf"\1{REDACTED}", text)
+
+
+def _location(match: re.Match[str]) -> str:
+    text, hash_, fragment = userinfo(match[0]).partition("#")
+    return text + hash_ + _kept(fragment, lambda bare: REDACTED if bare else "")
+
+
+def _kept(text: str, change: Callable[[str], str]) -> str:
+    bare = text.rstrip(_AFTER)
+    return change(bare) + text[len(bare) :]
+
+
+def _each(text: str, key: re.Pattern[str], value: re.Pattern[str], names: Names) -> str:
+    """Hide the values that begin right after a `key` which names a secret."""
+    parts: list[str] = []
+    done = 0
+    for match in key.finditer(text):
+        here = match.end()
+        if here < done or not _is_secret(text, match, names):
+            continue
+        found = value.match(text, here)
+        hidden = found[0] if found else ""
+        parts.append(text[done:here])
+        parts.append(REDACTED if hidden[:1] in ("'", '"') else _kept(hidden, lambda _bare: REDACTED))
+        done = here + len(hidden)
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _is_secret(text: str, match: re.Match[str], names: Names) -> bool:
+    name = match[1]
+    if text[match.start() - 1 : match.start()] in ("?", "&", ";"):
+        return names.hides(name)
+    if name[1:] != name[1:].lower() and name[:1].isupper() and "-" not in name and not name.isupper():
+        return False  # InvalidToken: is the name of a class
+    return names.hides_in_text(name)
+
+
+def _field(match: re.Match[str], names: Names) -> str:
+    if not names.hides_in_text(match["name"]):
+        return match[0]
+    value = match["value"]
+    quote = value[-1] if value[-1] in "'\"" else ""
+    return f"{match[1]}{quote}{REDACTED}{quote}"

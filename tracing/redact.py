@@ -1,0 +1,145 @@
+"""What never leaves: credentials in URLs, headers and text, by default and without being asked.
+
+The process has one `Redaction`; `use` sets it from the settings. The functions of this module are its methods.
+Everything here returns text for any text, and its own output unchanged.
+"""
+
+import re
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from . import _redact_text, _redact_url
+from ._redact_headers import HeaderCapture, captures
+from ._redact_names import Names
+from ._redact_route import RouteSecrets
+from ._redact_url import REDACTED
+
+__all__ = [
+    "REDACTED",
+    "HeaderCapture",
+    "Redaction",
+    "captures",
+    "current",
+    "exception",
+    "header",
+    "path",
+    "query",
+    "text",
+    "url",
+    "use",
+]
+
+_KEYS = re.compile(r"(?<![^=&;?#/])([^=&;?#/]+)=").findall
+_MOST_KEYS = 1024
+
+
+class Redaction:
+    """What is hidden. `deny` and `allow` are names of headers, query keys and fields; case and separators of a name
+    do not count. `deny` wins over `allow`, `allow` over the default list. User names and passwords in URLs and
+    fragments are hidden in any case.
+    """
+
+    def __init__(self, deny: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> None:
+        self.names = Names(tuple(deny), tuple(allow))
+        self._harmless: set[str] = set()
+        self._routes = RouteSecrets(self.names.hides)
+
+    def query(self, text: str) -> str:
+        """A query string without its secrets."""
+        if "%" not in text and "@" not in text:
+            keys = _KEYS(text)
+            if self._harmless.issuperset(keys):
+                return text
+            self._learn(keys)
+        return _redact_url.query(text, self.names)
+
+    def url(self, text: str) -> str:
+        """A URL without user name, password, fragment and the secrets of its query."""
+        if "?" not in text and "@" not in text and "#" not in text and ";" not in text:
+            return text
+        return _redact_url.url(text, self.names)
+
+    def path(self, route: str, path: str) -> str:
+        """The path of a request that matched `route`: what stands for a parameter named like a secret is hidden."""
+        return self._routes.hide(route, path)
+
+    def header(self, name: str) -> bool:
+        """Whether the value of this header is hidden."""
+        return self.names.hides_header(name)
+
+    def text(self, text: str) -> str:
+        """Free text, such as the message of an exception, without what looks like a secret."""
+        return _redact_text.clean(text, self.names)
+
+    def _learn(self, keys: list[str]) -> None:
+        if len(self._harmless) < _MOST_KEYS:  # strangers choose keys
+            self._harmless.update(key for key in keys if len(key) <= 64 and not self.names.hides(key))
+
+
+_current = Redaction()
+
+
+def use(redaction: Redaction) -> Callable[[], None]:
+    """Make it the process's; returns what undoes that."""
+    global _current
+    before, _current = _current, redaction
+
+    def undo() -> None:
+        global _current
+        if _current is redaction:
+            _current = before
+
+    return undo
+
+
+def current() -> Redaction:
+    """The process's."""
+    return _current
+
+
+def query(text: str) -> str:
+    """`Redaction.query` of the process."""
+    return _current.query(text)
+
+
+def url(text: str) -> str:
+    """`Redaction.url` of the process."""
+    return _current.url(text)
+
+
+def path(route: str, path: str) -> str:
+    """`Redaction.path` of the process."""
+    return _current.path(route, path)
+
+
+def header(name: str) -> bool:
+    """`Redaction.header` of the process."""
+    return _current.header(name)
+
+
+def text(text: str) -> str:
+    """`Redaction.text` of the process."""
+    return _current.text(text)
+
+
+_MODULE_OF_BUILTINS: Final = "builtins"
+
+
+def exception(error: BaseException, *, escaped: bool = False) -> dict[str, str]:
+    """The attributes of the event `exception`, with the names and the form of the SDK's `record_exception`."""
+    kind = type(error)
+    module = "" if kind.__module__ == _MODULE_OF_BUILTINS else f"{kind.__module__}."
+    return {
+        "exception.type": module + kind.__qualname__,
+        "exception.message": text(_said(error)),
+        "exception.stacktrace": text("".join(traceback.format_exception(error))),
+        "exception.escaped": str(escaped),
+    }
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # a __str__ that fails must not hide the error that it stands for
+        return ""
