@@ -1,1 +1,4 @@
-"""Ratios against named peers, in one interleaved run: `python -m bench`."""
+"""Ratios against named peers, in instructions and in time, in one run: `python -m bench`.
+
+`rows.py` is the table of what is compared; `contenders.py` finds who takes part.
+"""

@@ -1,83 +1,97 @@
-"""A request in process: the bare app, contrib's middleware at its best setting, Starlette's own, protect."""
+"""A request in process: the bare application, contrib's middleware, Starlette's own, and ours."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Callable
 
+from opentelemetry import trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribMiddleware
-from starlette.applications import Starlette
+from opentelemetry.instrumentation.starlette import _get_default_span_details
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from starlette.middleware.opentelemetry import OpenTelemetryMiddleware as StarletteMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route
 
-from handrail import protect
+from .load import ASGIApp, plain_app, requests, routed_app
+from .providers import everything, one_in_ten
+from .work import Contender, Work
 
-from .measure import Variant
+__all__ = ["CONTENDERS", "ours"]
 
-__all__ = ["BASE", "MINE", "PEERS", "variants"]
-
-BASE = "bare Starlette app"
-CONTRIB = "contrib ASGI, receive/send spans off"
-OWN = "Starlette's own middleware"
-MINE = "handrail.protect"
-PEERS = (CONTRIB, OWN)
-
-App = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
-
-HEADERS = [
-    (b"host", b"orders.example.test:8000"),
-    (b"user-agent", b"python-httpx/0.28.1"),
-    (b"accept", b"*/*"),
-    (b"accept-encoding", b"gzip, deflate"),
-    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-]
+Around = Callable[[ASGIApp, TracerProvider], ASGIApp]
+Provider = Callable[[SpanProcessor], TracerProvider]
 
 
-async def _item(request: Request) -> JSONResponse:
-    return JSONResponse({"id": request.path_params["item"]})
+def contrib(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
+    """Contrib at its best: no receive and send spans, no metrics, stable names (set for the process)."""
+    return ContribMiddleware(
+        app, exclude_spans=["receive", "send"], tracer_provider=provider, meter_provider=NoOpMeterProvider()
+    )
 
 
-def _app() -> Starlette:
-    return Starlette(routes=[Mount("/v1", routes=[Route("/items/{item}", _item)])])
+def contrib_route(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
+    """The same, told its route the way contrib's Starlette instrumentor does: from within the application."""
+    app.add_middleware(  # type: ignore[attr-defined] # the one application that this is asked for
+        ContribMiddleware,
+        default_span_details=_get_default_span_details,
+        exclude_spans=["receive", "send"],
+        tracer_provider=provider,
+        meter_provider=NoOpMeterProvider(),
+    )
+    return app
 
 
-async def _receive() -> dict[str, Any]:
-    return {"type": "http.request", "body": b"", "more_body": False}
+def starlettes(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
+    """What Starlette ships since 1.10."""
+    return StarletteMiddleware(app, tracer_provider=provider)
 
 
-async def _send(message: MutableMapping[str, Any]) -> None:
-    pass
+def ours(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
+    """The SERVER span alone."""
+    from handrail.tracing import propagation
+    from handrail.tracing.inbound import ServerSpans
+    from handrail.tracing.provider import Tracing
+
+    propagation.install()  # as `provider.start` does
+    tracing = Tracing(provider, ours=False)
+    return ServerSpans(app, tracing=lambda: tracing, routes=app)
 
 
-def _requests(app: App) -> Callable[[], Awaitable[None]]:
-    async def one() -> None:
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": "/v1/items/42",
-            "raw_path": b"/v1/items/42",
-            "query_string": b"",
-            "root_path": "",
-            "headers": list(HEADERS),
-            "client": ("127.0.0.1", 51234),
-            "server": ("127.0.0.1", 8000),
-            "state": {},
-        }
-        await app(scope, _receive, _send)
+def protected(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
+    """`handrail.protect` with its defaults, in a service that set the provider itself."""
+    from handrail import protect
 
-    return one
+    trace.set_tracer_provider(provider)
+    return protect(app)
 
 
-def variants() -> list[Variant]:
-    """All on one provider, set before."""
-    apps: dict[str, App] = {
-        BASE: _app(),
-        CONTRIB: ContribMiddleware(_app(), exclude_spans=["receive", "send"]),
-        OWN: StarletteMiddleware(_app()),
-        MINE: protect(_app()),
+def _bare(app: ASGIApp, _provider: TracerProvider) -> ASGIApp:
+    return app
+
+
+def _work(around: Around, *, provider: Provider = everything, routed: bool = True) -> Callable[[SpanProcessor], Work]:
+    def make(processor: SpanProcessor) -> Work:
+        app: ASGIApp = routed_app() if routed else plain_app
+        return Work(requests(around(app, provider(processor)), continued=provider is everything))
+
+    return make
+
+
+def _contenders(prefix: str, suffix: str, step: int = 200, **how: object) -> list[Contender]:
+    around = {"contrib": contrib, "starlette": starlettes, "ours": ours, "protect": protected}
+    titles = {
+        "contrib": "contrib ASGI, receive/send spans off, no metrics",
+        "starlette": "Starlette's own middleware",
+        "ours": "handrail's ServerSpans",
+        "protect": "handrail.protect",
     }
-    return [Variant(name, _requests(app), nullcontext) for name, app in apps.items()]
+    bare = prefix + "bare"
+    found = [Contender(bare, "the application alone" + suffix, _work(_bare, **how), step=step)]  # type: ignore[arg-type] # the keywords of _work
+    for name, layer in around.items():
+        found.append(Contender(prefix + name, titles[name] + suffix, _work(layer, **how), bare, step))  # type: ignore[arg-type] # see above
+    return found
+
+
+CONTENDERS = [
+    *_contenders("", ""),
+    Contender("contrib+route", "contrib ASGI within Starlette, with route", _work(contrib_route), "bare"),
+    *_contenders("plain-", ", plain ASGI", routed=False),
+    *_contenders("tenth-", ", 10 % of new traces", provider=one_in_ten, step=300),
+]

@@ -1,30 +1,28 @@
-"""An outbound call that goes well: plain httpx, contrib's span, a hand-made stack, handrail.
+"""An outbound call that goes well: plain httpx, contrib's span, a stack made by hand, and ours.
 
 Everything of httpx runs; only the connection pool below its transport answers by itself.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import itertools
+from collections.abc import Awaitable, Callable
 
 import httpcore
 import httpx
 import pybreaker
 import tenacity
+from opentelemetry import trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import SpanProcessor
 
-from handrail import _wire
+from .providers import everything
+from .work import Contender, Work
 
-from .measure import Variant
+__all__ = ["CONTENDERS"]
 
-__all__ = ["BASE", "MINE", "PEERS", "variants"]
+URL = "http://payment.example.test:8003/charges/"
 
-BASE = "plain httpx"
-CONTRIB = "contrib httpx"
-STACK = "contrib httpx + tenacity + pybreaker"
-MINE = "handrail"
-PEERS = (CONTRIB, STACK)
-
-URL = "http://payment.example.test:8003/charges"
+Once = Callable[[], Awaitable[object]]
 
 
 class _Pool:
@@ -39,22 +37,19 @@ class _Pool:
         )
 
     async def aclose(self) -> None:
-        pass
+        """Nothing is open."""
 
 
-def _client() -> httpx.AsyncClient:
+def _plain() -> Once:
     transport = httpx.AsyncHTTPTransport()
     transport._pool = _Pool()  # type: ignore[assignment] # the wire is what is left out
-    return httpx.AsyncClient(transport=transport)
+    client = httpx.AsyncClient(transport=transport)
+    numbers = itertools.cycle(range(4001))  # as in `load`: nobody's cache answers
+    return lambda: client.get(f"{URL}{next(numbers)}")
 
 
-def _plain() -> Callable[[], Awaitable[object]]:
-    client = _client()
-    return lambda: client.get(URL)
-
-
-def _hand_made() -> Callable[[], Awaitable[object]]:
-    client = _client()
+def _hand_made() -> Once:
+    get = _plain()
     breaker = pybreaker.CircuitBreaker(fail_max=5, reset_timeout=30)
     retry = tenacity.AsyncRetrying(
         stop=tenacity.stop_after_attempt(3),
@@ -63,9 +58,9 @@ def _hand_made() -> Callable[[], Awaitable[object]]:
         reraise=True,
     )
 
-    async def attempt() -> httpx.Response:
+    async def attempt() -> object:
         with breaker.calling():
-            return await client.get(URL)
+            return await get()
 
     async def call() -> object:
         return await retry.copy()(attempt)
@@ -73,30 +68,38 @@ def _hand_made() -> Callable[[], Awaitable[object]]:
     return call
 
 
-@contextmanager
-def _instrumented() -> Iterator[None]:
-    HTTPXClientInstrumentor().instrument()
-    try:
-        yield
-    finally:
-        HTTPXClientInstrumentor().uninstrument()
+def _contrib() -> None:
+    HTTPXClientInstrumentor().instrument(meter_provider=NoOpMeterProvider())
 
 
-@contextmanager
-def _handrail() -> Iterator[None]:
+def _attempt_span() -> None:
+    from handrail.tracing import outbound, propagation
+
+    propagation.install()  # as `provider.start` does
+    outbound.install(httpx)
+
+
+def _all_of_it() -> None:
+    from handrail import _wire
+
     _wire.switch_on({})
-    try:
-        yield
-    finally:
-        _wire.switch_off()
 
 
-def variants() -> list[Variant]:
-    """Each switches its own patches on for its turn and off after it."""
-    rows: list[tuple[str, Callable[[], Awaitable[object]], Callable[[], AbstractContextManager[object]]]] = [
-        (BASE, _plain(), nullcontext),
-        (CONTRIB, _plain(), _instrumented),
-        (STACK, _hand_made(), _instrumented),
-        (MINE, _plain(), _handrail),
-    ]
-    return [Variant(name, call, around) for name, call, around in rows]
+def _work(switch_on: Callable[[], None], calls: Callable[[], Once] = _plain) -> Callable[[SpanProcessor], Work]:
+    def make(processor: SpanProcessor) -> Work:
+        trace.set_tracer_provider(everything(processor))
+        switch_on()
+        return Work(calls())
+
+    return make
+
+
+BARE = "call-bare"
+
+CONTENDERS = [
+    Contender(BARE, "httpx alone", _work(lambda: None)),
+    Contender("call-contrib", "contrib httpx, no metrics", _work(_contrib), BARE),
+    Contender("call-stack", "contrib httpx + tenacity + pybreaker", _work(_contrib, _hand_made), BARE),
+    Contender("call-span", "handrail's CLIENT span", _work(_attempt_span), BARE),
+    Contender("call-ours", "handrail: span, retry, breaker, timeouts", _work(_all_of_it), BARE),
+]

@@ -1,0 +1,40 @@
+"""The table of what is compared with whom, and how much of the peer's cost we allow ourselves."""
+
+from dataclasses import dataclass
+
+__all__ = ["ROWS", "Row", "chosen"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`ours` and `peer` are contenders; `target` is the most that added cost over added cost may be."""
+
+    group: str
+    name: str
+    ours: str
+    peer: str
+    target: float | None = None
+
+
+ROWS = (
+    Row("inbound", "span", "ours", "contrib", 0.35),
+    Row("inbound", "span-starlette", "ours", "starlette", 0.7),
+    Row("inbound", "span-route", "ours", "contrib+route"),
+    Row("inbound", "span-plain", "plain-ours", "plain-contrib"),
+    Row("inbound", "protect", "protect", "contrib"),
+    Row("inbound", "protect-starlette", "protect", "starlette"),
+    Row("inbound", "sampled", "tenth-ours", "tenth-contrib", 0.25),
+    Row("inbound", "sampled-starlette", "tenth-ours", "tenth-starlette"),
+    Row("outbound", "attempt", "call-span", "call-contrib"),
+    Row("outbound", "all", "call-ours", "call-contrib"),
+    Row("outbound", "all-stack", "call-ours", "call-stack"),
+)
+
+
+def chosen(groups: list[str], names: list[str]) -> list[Row]:
+    """Rows of these groups and of these names; all of them where neither is given. ValueError for an unknown word."""
+    for word, known in [(groups, {row.group for row in ROWS}), (names, {row.name for row in ROWS})]:
+        unknown = sorted(set(word) - known)
+        if unknown:
+            raise ValueError(f"no {', '.join(unknown)} here: {', '.join(sorted(known))}")
+    return [row for row in ROWS if (not groups or row.group in groups) and (not names or row.name in names)]

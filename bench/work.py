@@ -1,0 +1,37 @@
+"""What a contender is: a way to do one piece of work, made anew in a process of its own."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from opentelemetry.sdk.trace import SpanProcessor
+
+__all__ = ["Contender", "Work"]
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Work:
+    """`once` does the work for `units` requests, spans or calls; `drain` finishes what it left behind."""
+
+    once: Callable[[], Awaitable[object]]
+    units: int = 1
+    drain: Callable[[], None] = _nothing
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`make` is called in a fresh process, with the processor that ended spans go to.
+
+    `base` names the contender without whose cost this one's is told; `step` is how many times the work is done
+    between two counts of instructions.
+    """
+
+    name: str
+    title: str
+    make: Callable[[SpanProcessor], Work]
+    base: str | None = None
+    step: int = 200
+    notes: tuple[str, ...] = field(default=())

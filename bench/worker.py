@@ -1,0 +1,71 @@
+"""One contender in a process of its own: `python -m bench.worker count NAME TIMES`, `time NAME` or `show NAME`.
+
+`count` does the work so many times and ends; valgrind counts. `time` answers each line "TIMES" on its input with the
+nanoseconds of processor time, of all threads, that it took. `show` tells what it produces.
+"""
+
+import asyncio
+import gc
+import os
+import random
+import sys
+import time
+
+from .work import Work
+
+__all__ = ["environment"]
+
+
+def environment() -> dict[str, str]:
+    """The same for every contender: stable conventions, hash seed, nobody's settings from outside."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "HANDRAIL_"))}
+    return kept | {
+        "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
+        "OTEL_TRACES_EXPORTER": "none",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+async def _times(work: Work, times: int) -> None:
+    once = work.once
+    for _ in range(times):
+        await once()
+    work.drain()
+
+
+def _settle() -> None:
+    random.seed(20)
+    gc.collect()
+    gc.freeze()  # what the imports left is not walked for each request
+
+
+def _main() -> None:
+    from .contenders import find
+    from .providers import Discard
+
+    kind, name, *rest = sys.argv[1:]
+    if kind == "show":
+        from .produced import Collect
+
+        collect = Collect()
+        work = find(name).make(collect)
+        asyncio.run(_times(work, 100))
+        print(collect.told(100 * work.units))
+        return
+    work = find(name).make(Discard())
+    if kind == "count":
+        _settle()
+        asyncio.run(_times(work, int(rest[0])))
+        os._exit(0)  # what an exit costs is not the contender's
+    with asyncio.Runner() as runner:
+        runner.run(_times(work, 50))
+        _settle()
+        for line in sys.stdin:
+            start = time.process_time_ns()
+            runner.run(_times(work, int(line)))
+            print((time.process_time_ns() - start) // work.units, flush=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,98 @@
+"""The bench as somebody runs it, small."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.load import requests, routed_app
+from bench.produced import produced
+from handrail.resilience.testing import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bench(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environ = dict(os.environ) | ({"PATH": path} if path is not None else {})
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100
+    )
+
+
+def test_one_row_runs_alone_and_gives_its_figures_as_json():
+    """`--row` measures its two contenders and their base, and nobody else."""
+    done = bench("--row", "span", "--quick", "--time", "--json", "-")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told["contenders"]) == {"bare", "contrib", "ours"}
+    assert 0 < told["rows"][0]["time"]["middle"] < 1
+
+
+def test_without_valgrind_the_columns_say_so(tmp_path):
+    """A machine that cannot count instructions still measures time."""
+    done = bench("--row", "span", "--quick", path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "no valgrind" in done.stdout
+
+
+def test_instructions_repeat():
+    """The same run counted twice differs by less than a target could hang on."""
+    if shutil.which("valgrind") is None:
+        assert "no valgrind" in bench("--row", "span-plain", "--quick", "--instructions").stdout
+        return
+    first, second = (
+        json.loads(bench("--row", "span-plain", "--quick", "--instructions", "--json", "-").stdout)["rows"][0]
+        for _ in range(2)
+    )
+    assert abs(first["instructions"] / second["instructions"] - 1) < 0.01
+
+
+def test_contenders_tell_the_same_of_a_request():
+    """Ours has at least what the peers put on the span, but the port of the client, which has its own name."""
+    ours = produced("ours")
+    assert (ours.spans, ours.kind, ours.name) == (1, "SERVER", "GET /items/{id}")
+    for peer in ("contrib", "contrib+route", "starlette"):
+        theirs = produced(peer)
+        assert (theirs.spans, theirs.kind) == (1, "SERVER")
+        assert set(theirs.attributes) - {"client.port"} <= set(ours.attributes)
+
+
+def test_exactly_one_in_ten_is_sampled_for_everybody():
+    """Sampled spans are what costs: a run with more of them would not compare."""
+    assert [produced(name).spans for name in ("tenth-contrib", "tenth-starlette", "tenth-ours")] == [0.1] * 3
+
+
+def test_no_two_requests_are_alike():
+    """Nobody's cache answers for the work: trace, path, query and port differ."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((scope["path"], scope["query_string"], scope["client"], dict(scope["headers"])[b"traceparent"]))
+
+    async def main():
+        one = requests(app)
+        for _ in range(300):
+            await one()
+
+    run(main())
+    assert all(len(set(column)) == 300 for column in zip(*seen, strict=True))
+
+
+def test_the_application_answers():
+    """What is measured is a request that goes well."""
+    sent = []
+
+    async def main():
+        async def app(scope, receive, send):
+            async def hear(message):
+                sent.append(message)
+
+            await routed_app()(scope, receive, hear)
+
+        await requests(app)()
+
+    run(main())
+    assert [message.get("status") for message in sent] == [200, None]
+    assert sent[1]["body"] == b'{"id":"0"}'
