@@ -1,13 +1,16 @@
 """One request under its SERVER span: what passes through is looked at, never held back."""
 
 import sys
-import time
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Tracer
 
-from . import _outcome, semconv
+from . import _background, _outcome, semconv
+from ._current import CurrentSpan
+from ._measure import ServerMeasure
 from .routes import Routes
 
 Scope = MutableMapping[str, Any]
@@ -16,41 +19,69 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_making = threading.Lock()
 
-class Exchange:
-    """The span of one HTTP request, from its scope to its last byte.
 
-    `over` turns true when the last byte is under way: what starts in this context from then on is no part of
-    the request. `left` says that the client went away.
+class Exchange(CurrentSpan):
+    """One HTTP request, from its scope to the return of the application; within it, the current span.
+
+    `span` is the SERVER span. It ends with the last byte of the response, and `over` turns true when that is under
+    way: what starts in this context from then on is no part of the request. `left` says that the client went away.
     """
 
     # Defaults on the class: a request sets few of them.
     over = False
     left = False
+    measure: ServerMeasure | None = None
+    started = 0  # set where there is a measure; all times are in nanoseconds since the epoch
+    method = scheme = ""
     _open = True
-    _status = 0
+    _running = True
+    _code = 0
     _trailers = False
-    _ended_at = 0
-    _error: BaseException | None = None
+    _streamed = False
+    _named_work = False
+    _out_at = 0
+    _left_at = 0
+    _raised_before: BaseException | None = None
+    _work: Span | None = None
 
-    def __init__(self, span: Span, method: str, routes: Routes, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        span: Span,
+        tracer: Tracer,
+        title: str,
+        routes: Routes,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        opened: set[object] | None,
+    ) -> None:
         self.span = span
-        self._method = method
+        self.tracer = tracer
+        self.told = span.is_recording()
+        self._title = title
         self._routes = routes
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._opened = opened
+
+    @property
+    def client(self) -> object:
+        """The peer of the request, as the server names it."""
+        return self._scope.get("client")
 
     async def receive(self) -> Message:
         """The server's next message, unchanged."""
         message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self.left = True
+        if message.get("type") == "http.disconnect" and not self.over:
+            self._leave()
         return message
 
     async def send(self, message: Message) -> None:
         """Pass the message on; the span ends when the last one of the response is out."""
-        kind = message["type"]
+        kind = message.get("type")
         if kind == "http.response.start":
             self._begin(message)
         elif self._is_last(kind, message):
@@ -58,102 +89,109 @@ class Exchange:
         try:
             await self._send(message)
         except OSError:  # what a server may raise where the client has gone (ASGI, "disconnected client")
-            self.left = True
+            self._leave()
             raise
-        if self.over and self._open and not self._ended_at:
-            if self._status < 500:
-                self.end(None)
-            else:  # the exception behind it may still come up; the time is taken now
-                self._ended_at = time.time_ns()
+        if self.over and self._open and not self._out_at:
+            self._out_at = time_ns()
+            if self._code < 500:  # else the exception behind it may still come up
+                self._end(None)
 
     def _begin(self, message: Message) -> None:
-        self._status = status = message["status"]
+        status = message.get("status")
+        self._code = code = int(status) if isinstance(status, int) else 0
         self._trailers = message.get("trailers", False)
-        if status >= 500:  # frameworks answer from within their except block
-            self._error = sys.exception()
+        if code >= 500:  # frameworks answer from within their except block
+            self._raised_before = sys.exception()
 
-    def _is_last(self, kind: str, message: Message) -> bool:
-        if kind in ("http.response.body", "http.response.zerocopysend"):
-            return not (self._trailers or message.get("more_body", False))
+    def _is_last(self, kind: object, message: Message) -> bool:
+        if kind == "http.response.body" or kind == "http.response.zerocopysend":
+            if message.get("more_body", False):
+                self._streamed = True
+                return False
+            return not self._trailers
         if kind == "http.response.trailers":
             return not message.get("more_trailers", False)
         return kind == "http.response.pathsend"
 
-    def end(self, raised: BaseException | None) -> None:
-        """End the span where that has not happened; `raised` is what came out of the application."""
-        if not self._open:
-            return
+    def _leave(self) -> None:
+        self.left = True
+        if self._code and not self._left_at:  # in the middle of the response: that is where it ended
+            self._left_at = time_ns()
+
+    def _end(self, raised: BaseException | None) -> None:
+        """End the SERVER span."""
         self._open = False
         complete = self.over
         self.over = True
-        span, status = self.span, self._status
-        if status:
-            span.set_attribute(semconv.HTTP_STATUS, status)
-        route = self._routes.template(self._scope)
-        if route is not None:
-            _outcome.routed(span, self._method, route)
-        if raised is not None or not complete or status >= 500:
-            error = _outcome.of_http(status, raised or self._error, complete=complete, left=self.left)
-            # What comes up behind the last byte is told at the end of the span, not after it.
-            _outcome.mark(span, error, self._ended_at or None)
-            if self.left and not complete:
-                span.add_event(semconv.EVENT_CLIENT_LEFT)
-        span.end(self._ended_at or None)
+        span, code = self.span, self._code
+        ended = self._left_at or self._out_at or time_ns()
+        error: _outcome.Error = None
+        if raised is not None or not complete or code >= 500:
+            error = _outcome.of_http(code, raised or self._raised_before, complete=complete, left=self.left)
+        route: str | None = None
+        if self.told:
+            if code:
+                span.set_attribute(semconv.HTTP_STATUS, code)
+            route = self._routes.template(self._scope)
+            if route is not None:
+                _outcome.routed(span, self._title, route, self._scope)
+            if error is not None:
+                # What comes up behind the last byte is told at the end of the span, not after it.
+                _outcome.mark(span, error, ended)
+            if self._left_at or (self.left and not complete):
+                span.add_event(semconv.EVENT_CLIENT_LEFT, None, ended)
+        if self.measure is not None:
+            self._count(route, error, ended)
+        span.end(ended)
+        if self._opened is not None:
+            self._opened.discard(self)
 
+    def _count(self, route: str | None, error: _outcome.Error, ended: int) -> None:
+        assert self.measure is not None
+        if not self.told:
+            route = self._routes.template(self._scope)
+        version = self._scope.get("http_version") or "1.1"
+        seconds = max(ended - self.started, 0) / 1e9
+        kind = _outcome.error_type(error)
+        self.measure.end(self.method, self.scheme, route, self._code, kind, version, seconds, self.span)
 
-class Connection:
-    """The span of one websocket, from its handshake to its close."""
+    def finish(self, raised: BaseException | None) -> None:
+        """The application has returned, or `raised` came out of it."""
+        told = self._open
+        if told:
+            self._end(raised)
+        self._running = False
+        if self.told and self._out_at:
+            _background.settle(self, None if told else raised)
 
-    over = False
-    _open = True
-    _accepted = False
-    _status = 0
-    _code = 1000
-    _error: BaseException | None = None
+    # -- after the last byte
 
-    def __init__(self, span: Span, routes: Routes, scope: Scope, receive: Receive, send: Send) -> None:
-        self.span = span
-        self._routes = routes
-        self._scope = scope
-        self._receive = receive
-        self._send = send
+    def respond(self) -> None:
+        """Background work begins: an answer of 5xx waits no longer for its exception."""
+        if self._open and self._out_at:
+            self._end(None)
 
-    async def receive(self) -> Message:
-        """The server's next message, unchanged."""
-        message = await self._receive()
-        if message["type"] == "websocket.disconnect":
-            self.over = True
-        return message
+    def worked(self) -> None:
+        """Background work was told under its own name."""
+        self._named_work = True
 
-    async def send(self, message: Message) -> None:
-        """Pass the message on, and remember how the handshake and the connection ended."""
-        kind = message["type"]
-        if kind == "websocket.accept":
-            self._accepted = True
-            self._status = 101
-        elif kind == "websocket.http.response.start":
-            self._status = message["status"]
-            self._error = sys.exception()
-        elif kind == "websocket.close":
-            if self._accepted:
-                self._code = message.get("code") or 1000
-            else:
-                self._status = 403
-            self._error = sys.exception()
-            self.over = True
-        await self._send(message)
+    def _behind(self) -> Span:
+        if self._open:
+            if not self._out_at or sys.exception() is not None:  # an exception is on its way up
+                return self.span
+            self._end(None)
+        if self._work is None and self._running and self.told:
+            return self.work()
+        return self._work or self.span
 
-    def end(self, raised: BaseException | None) -> None:
-        """End the span; `raised` is what came out of the application."""
-        if not self._open:
-            return
-        self._open = False
-        self.over = True
-        if self._status:
-            self.span.set_attribute(semconv.HTTP_STATUS, self._status)
-        route = self._routes.template(self._scope)
-        if route is not None:
-            _outcome.routed(self.span, semconv.WEBSOCKET, route)
-        if raised is not None or self._status >= 500 or self._code == _outcome.WEBSOCKET_INTERNAL_ERROR:
-            _outcome.mark(self.span, _outcome.of_websocket(self._status, self._code, raised or self._error))
-        self.span.end()
+    def work(self) -> Span:
+        """The span of what runs on after the response and has no name of its own."""
+        with _making:
+            if self._work is None:
+                name = getattr(self.span, "name", self._title)
+                self._work = _background.begun(self, name, start=self._out_at or None)
+            return self._work
+
+    def is_recording(self) -> bool:
+        """Whether anything is still told; asking begins no work."""
+        return self.told and (self._running or self._open)

@@ -5,10 +5,12 @@ status itself (an HTTPException of 503) is an answer: error.type is then the sta
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from opentelemetry.trace import Span, StatusCode
 
-from . import semconv
+from . import redact, semconv
 
 Error = BaseException | str | None
 
@@ -21,7 +23,7 @@ _LEFT = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnec
 
 def of_http(status: int, error: BaseException | None, *, complete: bool, left: bool) -> Error:
     """What went wrong with a request: an exception, a word for error.type, or nothing."""
-    if error is not None and not _is_no_error(error, left=left):
+    if error is not None and not is_no_error(error, left=left):
         return str(status) if status >= 500 and getattr(error, "status_code", None) == status else error
     if status >= 500:
         return str(status)
@@ -30,21 +32,27 @@ def of_http(status: int, error: BaseException | None, *, complete: bool, left: b
     return INCOMPLETE_RESPONSE if status else NO_RESPONSE
 
 
-def of_websocket(status: int, code: int, error: BaseException | None) -> Error:
-    """What went wrong with a connection."""
-    if error is not None and not _is_no_error(error, left=True):
+def of_websocket(status: int, code: int | None, error: BaseException | None) -> Error:
+    """What went wrong with a connection; `code` is that of the server's own close."""
+    if error is not None and not is_no_error(error, left=True):
         return error
     if status >= 500:
         return str(status)
     return str(code) if code == WEBSOCKET_INTERNAL_ERROR else None
 
 
-def _is_no_error(error: BaseException, *, left: bool) -> bool:
+def is_no_error(error: BaseException, *, left: bool) -> bool:
+    """Whether this is somebody's wish, or the client's leaving."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return True
     if isinstance(error, BaseExceptionGroup):
-        return all(_is_no_error(leaf, left=left) for leaf in error.exceptions)
+        return all(is_no_error(leaf, left=left) for leaf in error.exceptions)
     return type(error).__name__ in _LEFT or (left and isinstance(error, OSError))
+
+
+def error_type(error: Error) -> str | None:
+    """What error.type says, on the span and on the metric alike."""
+    return error if error is None or isinstance(error, str) else qualified_name(type(error))
 
 
 def mark(span: Span, error: Error, at: int | None = None) -> None:
@@ -54,11 +62,12 @@ def mark(span: Span, error: Error, at: int | None = None) -> None:
     if isinstance(error, str):
         span.set_attribute(semconv.ERROR_TYPE, error)
         span.set_status(StatusCode.ERROR)  # no description: the status code or error.type says it all
-    else:
-        span.set_attribute(semconv.ERROR_TYPE, qualified_name(type(error)))
-        span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
-        if isinstance(error, Exception):
-            span.record_exception(error, timestamp=at)
+        return
+    told = redact.exception(error)
+    span.set_attribute(semconv.ERROR_TYPE, told["exception.type"])
+    span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {told['exception.message']}")
+    if isinstance(error, Exception):
+        span.add_event("exception", told, at)
 
 
 def qualified_name(cls: type) -> str:
@@ -66,8 +75,13 @@ def qualified_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def routed(span: Span, given: str, route: str) -> None:
+def routed(span: Span, given: str, route: str, scope: Mapping[str, Any]) -> None:
     """Set the route, and name the span after it unless the application gave it a name of its own."""
     span.set_attribute(semconv.HTTP_ROUTE, route)
+    redact.routed(span, route)
     if getattr(span, "name", given) == given:
         span.update_name(f"{given} {route}")
+    path = scope["path"]
+    shown = redact.path(route, path)
+    if shown is not path:
+        span.set_attribute(semconv.URL_PATH, shown)

@@ -5,81 +5,98 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from . import semconv
+from opentelemetry.util.types import AnyValue
 
-Attributes = dict[str, str | int]
+from . import redact, semconv
+from ._trust import Seen
 
-_WANTED: Final = frozenset(
-    {b"traceparent", b"tracestate", b"baggage", b"host", b"user-agent", b"x-forwarded-host", b"x-forwarded-for"}
-    | {b"forwarded"}
-)
+Attributes = dict[str, AnyValue]
+
+WANTED: Final = frozenset({b"traceparent", b"tracestate", b"baggage", b"host", b"user-agent"})
 _DEFAULT_PORT: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _AUTHORITY = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]\s,/@]+)(?::([0-9]{1,5}))?").fullmatch
-# Keys whose values sign a URL (http-spans, url.query): the key stays, the value goes.
-_SECRET = re.compile(
-    r"((?:^|&)(?:AWSAccessKeyId|Signature|sig|X-Goog-Signature|X-Amz-Signature|X-Amz-Credential|X-Amz-Security-Token)=)"
-    r"[^&]*"
-)
+_PORT = re.compile(r".*[^:]:[0-9]{1,5}").fullmatch
 
 
-def headers(scope: Mapping[str, Any]) -> dict[bytes, bytes]:
+def headers(scope: Mapping[str, Any], wanted: frozenset[bytes] = WANTED) -> dict[bytes, bytes]:
     """The headers that a span needs; several of one name are joined by commas (RFC 9110, 5.3)."""
     found: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name in _WANTED:
+        if name in wanted:
             found[name] = found[name] + b"," + value if name in found else value
     return found
 
 
-def attributes(scope: Mapping[str, Any], method: str, found: Mapping[bytes, bytes]) -> Attributes:
-    """The stable attributes of an HTTP server span that are known before the application runs."""
-    scheme = scope.get("scheme") or "http"
+def attributes(
+    scope: Mapping[str, Any],
+    method: str,
+    original: str,
+    scheme: str,
+    found: Mapping[bytes, bytes],
+    seen: Seen | None,
+) -> Attributes:
+    """The stable attributes of an HTTP server span that are known before the application runs.
+
+    `seen` is what trusted proxies say; it goes before what the socket says.
+    """
     result: Attributes = {
         semconv.HTTP_METHOD: method,
         semconv.URL_PATH: scope["path"],
         semconv.URL_SCHEME: scheme,
         semconv.PROTOCOL_VERSION: scope.get("http_version") or "1.1",
     }
+    if original is not method:
+        result[semconv.HTTP_METHOD_ORIGINAL] = original
     query = scope.get("query_string")
     if query:
-        result[semconv.URL_QUERY] = redacted(query.decode("latin-1"))
+        result[semconv.URL_QUERY] = redact.query(query.decode("latin-1"))
     authority = found.get(b"host")
-    if b"x-forwarded-host" in found or b"forwarded" in found:
-        authority = _forwarded(found, "host") or authority
     where = address(authority, scheme) if authority else _listening(scope)
     if where is not None:
-        result[semconv.SERVER_ADDRESS], result[semconv.SERVER_PORT] = where
-    _peer(result, scope, found)
-    agent = found.get(b"user-agent")
-    if agent:
-        result[semconv.USER_AGENT] = agent.decode("latin-1")
-    return result
-
-
-def _peer(result: Attributes, scope: Mapping[str, Any], found: Mapping[bytes, bytes]) -> None:
+        result[semconv.SERVER_ADDRESS], port = where
+        if port:
+            result[semconv.SERVER_PORT] = port
     client = scope.get("client")
-    if client:
+    if client and client[0]:
         result[semconv.PEER_ADDRESS] = result[semconv.CLIENT_ADDRESS] = client[0]
         if client[1]:
             result[semconv.PEER_PORT] = client[1]
-    if b"x-forwarded-for" in found or b"forwarded" in found:
-        named = _forwarded(found, "for")
-        if named:
-            text = named.decode("latin-1")
-            match = _AUTHORITY(text)
-            result[semconv.CLIENT_ADDRESS] = (match[1] if match else text).strip("[]")
+    agent = found.get(b"user-agent")
+    if agent:
+        result[semconv.USER_AGENT] = _agent(agent, redact.current())
+    if seen is not None:
+        _through_proxies(result, scheme, seen)
+    return result
 
 
-def _forwarded(found: Mapping[bytes, bytes], what: str) -> bytes | None:
-    """The first hop's word in Forwarded (RFC 7239), else in X-Forwarded-*; "unknown" and "_hidden" say nothing."""
-    value = b""
-    for pair in found.get(b"forwarded", b"").partition(b",")[0].split(b";"):
-        name, _, word = pair.strip().partition(b"=")
-        if name.lower() == what.encode():
-            value = word.strip(b'"')
-    if not value:
-        value = found.get(b"x-forwarded-" + what.encode(), b"").partition(b",")[0].strip()
-    return None if not value or value.lower() == b"unknown" or value.startswith(b"_") else value
+def websocket(
+    scope: Mapping[str, Any], method: str, scheme: str, found: Mapping[bytes, bytes], seen: Seen | None
+) -> Attributes:
+    """The same for the handshake of a websocket."""
+    result = attributes(scope, method, method, scheme, found, seen)
+    result[semconv.PROTOCOL_NAME] = "websocket"
+    return result
+
+
+def _through_proxies(result: Attributes, scheme: str, seen: Seen) -> None:
+    if seen.client is not None:
+        result[semconv.CLIENT_ADDRESS] = seen.client
+    where = None if seen.host is None else address(seen.host.encode("latin-1", "replace"), scheme)
+    if where is not None:
+        result[semconv.SERVER_ADDRESS], result[semconv.SERVER_PORT] = where
+    if seen.port is not None and (seen.host is None or not _PORT(seen.host)):
+        result[semconv.SERVER_PORT] = seen.port
+
+
+def scheme_of(scope: Mapping[str, Any], seen: Seen | None) -> str:
+    """url.scheme: what the client used, as far as it is known; "wss" for a websocket that came by "https"."""
+    scheme: str = scope.get("scheme") or "http"
+    if seen is None or seen.scheme is None:
+        return scheme
+    secure = seen.scheme in ("https", "wss")
+    if scope["type"] == "websocket":
+        return "wss" if secure else "ws"
+    return "https" if secure else "http"
 
 
 @lru_cache(maxsize=256)
@@ -92,10 +109,10 @@ def address(authority: bytes, scheme: str) -> tuple[str, int] | None:
 
 
 def _listening(scope: Mapping[str, Any]) -> tuple[str, int] | None:
-    server = scope.get("server")
-    return (server[0], server[1]) if server and server[1] else None  # a UNIX socket has no port
+    server = scope.get("server")  # of a UNIX socket its path, and no port
+    return (server[0], server[1] or 0) if server and server[0] else None
 
 
-def redacted(query: str) -> str:
-    """The query with signatures and credentials of signed URLs replaced by REDACTED."""
-    return _SECRET.sub(r"\1REDACTED", query)
+@lru_cache(maxsize=256)
+def _agent(header: bytes, redaction: redact.Redaction) -> str:
+    return redaction.text(header.decode("latin-1"))

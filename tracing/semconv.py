@@ -47,6 +47,24 @@ EVENT_CALL_REJECTED: Final = "handrail.call.rejected"
 EVENT_TIMEOUT: Final = "handrail.timeout"
 EVENT_ATTEMPT_FAILED: Final = "handrail.attempt.failed"
 EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
+EVENT_BACKGROUND_CUT: Final = "handrail.background.cancelled"
+EVENT_WEBSOCKET_ACCEPTED: Final = "handrail.websocket.accepted"
+EVENT_WEBSOCKET_REJECTED: Final = "handrail.websocket.rejected"
+EVENT_WEBSOCKET_CLOSED: Final = "handrail.websocket.closed"
+
+# A websocket's end, on its span and on its last event.
+WEBSOCKET_SUBPROTOCOL: Final = "handrail.websocket.subprotocol"
+WEBSOCKET_CLOSE_CODE: Final = "handrail.websocket.close_code"  # RFC 6455, 7.4; 1005 none was sent, 1006 cut off
+WEBSOCKET_CLOSE_REASON: Final = "handrail.websocket.close_reason"
+WEBSOCKET_CLOSED_BY: Final = "handrail.websocket.closed_by"  # server, client, or connection (lost without a close)
+WEBSOCKET_RECEIVED: Final = "handrail.websocket.messages_received"
+WEBSOCKET_SENT: Final = "handrail.websocket.messages_sent"
+
+# Work after the response, and the link of a new trace to a caller who is not trusted.
+SPAN_BACKGROUND: Final = "background"  # followed by what runs
+CODE_FUNCTION: Final = "code.function.name"
+LINK_KIND: Final = "handrail.link"
+LINK_CALLER: Final = "caller"
 
 # Attributes of those events, and of the short INTERNAL span of a call that was never sent.
 SPAN_CALL_REJECTED: Final = "handrail.call.rejected"

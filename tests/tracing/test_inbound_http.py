@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, get_curre
 
 from handrail.tracing._exchange import App, Receive, Scope, Send
 from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 
@@ -24,8 +25,11 @@ def answering(status: int = 200, *chunks: bytes) -> App:
     return app
 
 
-def traced(app: App, spans: Spans) -> ServerSpans:
-    return ServerSpans(app, tracing=spans.tracing, routes=app)
+BEHIND_PROXIES = Telling(trusted_proxies=("*",))
+
+
+def traced(app: App, spans: Spans, telling: Telling = BEHIND_PROXIES) -> ServerSpans:
+    return ServerSpans(app, tracing=spans.tracing, routes=app, telling=telling)
 
 
 def attributes(spans: Spans) -> dict[str, Any]:
@@ -125,10 +129,11 @@ def test_signatures_in_the_query_are_redacted(server: Server, spans: Spans) -> N
 
 
 def test_a_unix_socket_and_no_client_are_fine(server: Server, spans: Spans) -> None:
-    """ASGI: server and client may be missing, a UNIX socket has no port, http_version may be absent."""
+    """ASGI: client may be missing; of a UNIX socket the name is server.address, and there is no port."""
     headers = {"accept": "*/*"}
     server.get(traced(answering(), spans), headers=headers, server=("/run/app.sock", None), client=None, scheme="")
-    assert "server.address" not in attributes(spans)
+    assert attributes(spans)["server.address"] == "/run/app.sock"
+    assert "server.port" not in attributes(spans)
     assert "client.address" not in attributes(spans)
     assert attributes(spans)["url.scheme"] == "http"
 
@@ -267,7 +272,7 @@ def test_an_app_that_sends_nothing_or_stops_halfway_is_an_error(server: Server, 
     assert attributes(spans)["error.type"] == "incomplete_response"
 
 
-def test_the_span_ends_with_the_last_byte_and_background_work_keeps_its_context(server: Server, spans: Spans) -> None:
+def test_the_span_ends_with_the_last_byte_and_work_after_it_has_its_own(server: Server, spans: Spans) -> None:
     """Work after the response is not part of the span's duration, but is still in the trace."""
     ended: list[int] = []
     tracer = spans.provider.get_tracer("app")
@@ -275,14 +280,16 @@ def test_the_span_ends_with_the_last_byte_and_background_work_keeps_its_context(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await answering(200, b"a", b"b")(scope, receive, send)
         ended.append(len(spans.finished))
-        tracer.start_span("background").end()
+        tracer.start_span("job").end()
 
     server.get(traced(app, spans))
     assert ended == [1]
-    background = next(span for span in spans.finished if span.name == "background")
-    assert background.parent is not None
+    job, behind = (next(span for span in spans.finished if span.name == name) for name in ("job", "background GET"))
+    assert job.parent is not None
+    assert behind.context is not None
+    assert behind.parent is not None
     assert spans.server.context is not None
-    assert background.parent.span_id == spans.server.context.span_id
+    assert (job.parent.span_id, behind.parent.span_id) == (behind.context.span_id, spans.server.context.span_id)
 
 
 @pytest.mark.parametrize(

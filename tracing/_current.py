@@ -1,0 +1,70 @@
+"""The span that is current within a request: one object for the whole of it, whatever stands behind it by then.
+
+Up to the last byte that is the SERVER span, and what runs after it finds the span of the background work in the
+same place, in every task and thread that has the request's context: nobody has to be told that the response is out.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.trace import Span, SpanContext, Status, StatusCode
+from opentelemetry.util.types import AnyValue, Attributes
+
+__all__ = ["CurrentSpan"]
+
+
+class CurrentSpan(Span):
+    """Passes all of the API on to the span that `_behind` names. To others it is an instance of that span's class."""
+
+    span: Span
+
+    @abstractmethod
+    def _behind(self) -> Span:
+        """The span that is meant now."""
+
+    def get_span_context(self) -> SpanContext:
+        """See the API; so are all below."""
+        return self._behind().get_span_context()
+
+    def is_recording(self) -> bool:
+        return self._behind().is_recording()
+
+    def set_attribute(self, key: str, value: AnyValue) -> None:
+        self._behind().set_attribute(key, value)
+
+    def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
+        self._behind().set_attributes(attributes)
+
+    def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
+        self._behind().add_event(name, attributes, timestamp)
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        self._behind().add_link(context, attributes)
+
+    def update_name(self, name: str) -> None:
+        self._behind().update_name(name)
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        self._behind().set_status(status, description)
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        self._behind().record_exception(exception, attributes, timestamp, escaped)
+
+    def end(self, end_time: int | None = None) -> None:
+        self._behind().end(end_time)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "span":
+            raise AttributeError(name)
+        return getattr(self._behind(), name)
+
+    @property  # type: ignore[misc]  # read-only: what isinstance asks, as of any proxy
+    def __class__(self) -> type:
+        return type(self.span)
