@@ -5,12 +5,13 @@ keeps the dash of the name (`http.request.header.content-type`) and is a list, o
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from ._redact_url import REDACTED
 
-__all__ = ["HeaderCapture", "captures"]
+__all__ = ["HeaderCapture", "captures", "header_attributes"]
 
 _PREFIX: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 _SANITIZE: Final = _PREFIX + "SANITIZE_FIELDS"
@@ -51,6 +52,25 @@ def captures(environ: Mapping[str, str], direction: str) -> HeaderCapture | None
     """
     wanted = environ.get(_PREFIX + direction, "")
     return HeaderCapture(direction, wanted, environ.get(_SANITIZE, "")) if wanted.strip(", ") else None
+
+
+@lru_cache(maxsize=16)
+def _capture(direction: str, wanted: tuple[str, ...], sanitize: tuple[str, ...]) -> HeaderCapture:
+    return HeaderCapture(direction, ",".join(wanted), ",".join(sanitize))
+
+
+def header_attributes(
+    headers: Mapping[str, list[str]] | None,
+    wanted: list[str] | None,
+    sanitize: list[str] | None,
+    name_of: Callable[[str], str],
+) -> Attributes:
+    """Contrib's `get_custom_header_attributes`, with the conventions' names, and redacted without being asked."""
+    if not headers or not wanted:
+        return {}
+    direction = "CLIENT_REQUEST" if ".request." in name_of("x") else "CLIENT_RESPONSE"
+    capture = _capture(direction, tuple(wanted), tuple(sanitize or ()))
+    return capture.of((name, value) for name, values in headers.items() for value in values)
 
 
 def _regex(words: str) -> re.Pattern[str]:

@@ -28,12 +28,7 @@ class RouteSecrets:
 
     def hide(self, route: str, path: str) -> str:
         """The path without the values of secret parameters; the template itself where the path does not fit it."""
-        try:
-            pattern = self._known[route]
-        except KeyError:
-            pattern = self._pattern(route)
-            if len(self._known) < _MOST_ROUTES:
-                self._known[route] = pattern
+        pattern = self.pattern(route)
         if pattern is None:
             return path
         found = pattern.search(path)
@@ -42,6 +37,16 @@ class RouteSecrets:
         for index in range(found.re.groups, 0, -1):
             path = path[: found.start(index)] + REDACTED + path[found.end(index) :]
         return path
+
+    def pattern(self, route: str) -> re.Pattern[str] | None:
+        """Finds in a path what is secret by this route; None where nothing is."""
+        try:
+            return self._known[route]
+        except KeyError:
+            found = self._pattern(route)
+            if len(self._known) < _MOST_ROUTES:
+                self._known[route] = found
+            return found
 
     def _pattern(self, route: str) -> re.Pattern[str] | None:
         parts: list[str] = []

@@ -6,7 +6,7 @@ Everything here returns text for any text, and its own output unchanged.
 
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from . import _redact_text, _redact_url
@@ -63,6 +63,14 @@ class Redaction:
     def path(self, route: str, path: str) -> str:
         """The path of a request that matched `route`: what stands for a parameter named like a secret is hidden."""
         return self._routes.hide(route, path)
+
+    def parameters(self, path: str, found: object) -> str:
+        """The path without the values of the path parameters (ASGI `path_params`) that are named like secrets."""
+        if isinstance(found, Mapping):
+            for name, value in found.items():
+                if isinstance(value, str) and value and self.names.hides(str(name)):
+                    path = path.replace(value, REDACTED)
+        return path
 
     def header(self, name: str) -> bool:
         """Whether the value of this header is hidden."""

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -58,13 +58,15 @@ class Answer:
         return ceil(self.retry_after) if isinstance(self.retry_after, float) else self.retry_after
 
 
-def answer_to(error: BaseException) -> Answer | None:
+def answer_to(error: BaseException, clean: Callable[[str], str] = str) -> Answer | None:
     """The answer to an error that nobody handled, None where it is not about a dependency.
+
+    `clean` takes secrets out of what the error says: h11 quotes the header that it refuses.
 
     A group counts if all its leaves do; the answer is then to the one that asks for most
     patience. Causes are not looked at: code that wraps an error has decided itself.
     """
-    answers = [_answer_to_leaf(leaf) for leaf in _leaves(error)]
+    answers = [_answer_to_leaf(leaf, clean) for leaf in _leaves(error)]
     known = [answer for answer in answers if answer is not None]
     if not known or len(known) < len(answers):
         return None
@@ -83,7 +85,7 @@ def _seconds(answer: Answer) -> float:
     return answer.retry_after if isinstance(answer.retry_after, float) else 0.0
 
 
-def _answer_to_leaf(error: BaseException) -> Answer | None:
+def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer | None:
     if isinstance(error, errors.Rejected):
         kind = error.policy.replace("_", "-")
         return Answer(503, kind, str(error), error.policy, error.target, error.retry_after)
@@ -91,7 +93,7 @@ def _answer_to_leaf(error: BaseException) -> Answer | None:
         return Answer(504, error.policy.replace("_", "-"), str(error), error.policy, error.target)
     failure = failure_of(error)
     if failure is not None:
-        said = str(error) or type(error).__name__
+        said = clean(str(error)) or type(error).__name__
         detail = f"{failure.target}: {said} (attempts: {failure.attempts}, last cause: {failure.cause})"
         if failure.cause == "timeout":
             return Answer(504, "dependency-timeout", detail, "retry", failure.target)

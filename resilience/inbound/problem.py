@@ -5,6 +5,7 @@ app's own handling always wins; what is not about a dependency stays a 500; noth
 """
 
 import logging
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,25 +24,36 @@ _REPLACED = (b"content-type", b"content-length", b"content-encoding")
 class ProblemDetails:
     """ASGI middleware; `trace_id` returns the current trace's id as 32 hex digits, or None.
 
+    `clean` takes secrets out of what an error says; `path_of` gives the request's path for the log.
+
     An error that was answered is logged as one WARNING line of logger "handrail" and ends
     here; any other error, and one that comes after the response has begun, passes through.
     """
 
-    def __init__(self, app: "ASGIApp", *, trace_id: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        app: "ASGIApp",
+        *,
+        trace_id: Callable[[], str | None],
+        clean: Callable[[str], str] = str,
+        path_of: "Callable[[Scope], str]" = operator.itemgetter("path"),
+    ) -> None:
         self.app = app
         self._trace_id = trace_id
+        self._clean = clean
+        self._path_of = path_of
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        responder = _Responder(scope, send, self._trace_id)
+        responder = _Responder(scope, send, self._trace_id, self._clean, self._path_of)
         try:
             await self.app(scope, receive, responder)
         except Exception as error:
             if responder.told is error:  # Starlette raises it again, for servers to log
                 return
-            answer = None if responder.begun else answer_to(error)
+            answer = None if responder.begun else answer_to(error, self._clean)
             if answer is None:
                 raise
             await responder.tell(error, answer, [])
@@ -50,12 +62,21 @@ class ProblemDetails:
 class _Responder:
     """The `send` of one request."""
 
-    __slots__ = ("_scope", "_send", "_trace_id", "begun", "told")
+    __slots__ = ("_clean", "_path_of", "_scope", "_send", "_trace_id", "begun", "told")
 
-    def __init__(self, scope: "Scope", send: "Send", trace_id: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        scope: "Scope",
+        send: "Send",
+        trace_id: Callable[[], str | None],
+        clean: Callable[[str], str],
+        path_of: "Callable[[Scope], str]",
+    ) -> None:
         self._scope = scope
         self._send = send
         self._trace_id = trace_id
+        self._clean = clean
+        self._path_of = path_of
         self.begun = False
         self.told: Exception | None = None
 
@@ -63,7 +84,7 @@ class _Responder:
         if self.told is not None:
             return  # the rest of the response that was replaced
         if message["type"] == "http.response.start":
-            if message["status"] == 500 and (error := unhandled()) and (answer := answer_to(error)):
+            if message["status"] == 500 and (error := unhandled()) and (answer := answer_to(error, self._clean)):
                 kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in _REPLACED]
                 await self.tell(error, answer, kept)
                 return
@@ -74,7 +95,7 @@ class _Responder:
         """Send the answer, with the headers that outer layers of the app had put on theirs."""
         self.begun = True
         self.told = error
-        method, path = self._scope["method"], self._scope["path"]
+        method, path = self._scope["method"], self._path_of(self._scope)
         _log.warning("%s %s answered %d: %s", method, path, answer.status, answer.detail)
         body = answer.body(self._trace_id())
         await self._send(

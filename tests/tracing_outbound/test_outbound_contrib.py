@@ -138,7 +138,7 @@ def test_headers_are_captured_where_they_are_asked_for(spans: Spans, url: str, m
         httpx.get(url, headers={"X-Tenant": "blue"})
     finally:
         undo()
-    assert _only(spans)["http.request.header.x_tenant"] == ("blue",)
+    assert _only(spans)["http.request.header.x-tenant"] == ("blue",)
 
 
 def test_the_shortcut_changes_no_attribute(spans: Spans, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 import opentelemetry.instrumentation.httpx as contrib
 from opentelemetry.instrumentation._semconv import _StabilityMode
 
+from .. import redact
+from .._redact_headers import header_attributes
+
 __all__ = ["OWN", "Engine", "below", "instrumentor_of", "steer"]
 
 Wrapper = Callable[..., Any]
@@ -96,7 +99,7 @@ def _adopt(transport: Any, name: str) -> None:
     wrapper = _wrapper_on(vars(transport).get(name))
     if wrapper is not None:
         delattr(transport, name)
-        vars(transport)[OWN] = wrapper
+        vars(transport)[OWN] = _lean(wrapper)
 
 
 def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
@@ -121,14 +124,14 @@ def _lean(wrapper: Wrapper) -> Wrapper:
     """The wrapper without two detours that take a quarter of what contrib's span costs.
 
     It parses the request's URL anew, though that is immutable already; and where no header is
-    asked for, it reads all of them twice for an empty result.
+    asked for, it reads all of them twice for an empty result. What it reads, it redacts by our rules.
     """
     if not isinstance(wrapper, partial):
         return wrapper
     source = wrapper.func
+    captures = any(wrapper.keywords.get(name) for name in _CAPTURES)
     names: dict[str, object] = {"_extract_parameters": _parameters}
-    if not any(wrapper.keywords.get(name) for name in _CAPTURES):
-        names |= {name: _without_headers(source.__globals__[name]) for name in _READERS}
+    names |= {name: _discreet(source.__globals__[name], captures=captures) for name in _READERS}
     copy = FunctionType(source.__code__, {**source.__globals__, **names})
     copy.__kwdefaults__ = source.__kwdefaults__
     return partial(copy, *wrapper.args, **wrapper.keywords)
@@ -139,8 +142,11 @@ def _parameters(args: tuple[Any, ...], _kwargs: object, _module: object) -> tupl
     return request.method.encode(), request.url, request.headers, request.stream, request.extensions
 
 
-def _without_headers(source: FunctionType) -> FunctionType:
-    names: dict[str, object] = {"_normalize_headers": lambda _headers, _module: {}}
+def _discreet(source: FunctionType, *, captures: bool) -> FunctionType:
+    """The reader with our redaction in place of contrib's, whose list is short and whose headers are in clear."""
+    names: dict[str, object] = {"redact_url": redact.url, "get_custom_header_attributes": header_attributes}
+    if not captures:
+        names["_normalize_headers"] = lambda _headers, _module: {}
     copy = FunctionType(source.__code__, {**source.__globals__, **names}, argdefs=source.__defaults__)
     copy.__kwdefaults__ = source.__kwdefaults__
     return copy
@@ -163,7 +169,7 @@ def _wrappers_on_class(module: ModuleType) -> dict[str, Wrapper]:
     for owner, name in ((module.HTTPTransport, _METHODS[0]), (module.AsyncHTTPTransport, _METHODS[1])):
         wrapper = _wrapper_on(owner.__dict__.get(name))
         if wrapper is not None:
-            found[name] = wrapper
+            found[name] = _lean(wrapper)
     return found
 
 
