@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _servers, _shapes
 from ._lifespan import Lifespan
@@ -21,6 +21,9 @@ from .resilience.events import Listeners
 from .resilience.policy import Tools
 from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
+
+if TYPE_CHECKING:
+    from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
 
@@ -43,14 +46,25 @@ class Process:
         self._tracing_lock = threading.Lock()
         self._clients_on = True
         self._arrived: list[ModuleType] = []
+        self.logs: "Correlation | None" = None
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
         from ._bridge import Bridge
 
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
+        self._correlate_logs()
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+
+    def _correlate_logs(self) -> None:
+        tracing = self.settings.tracing
+        correlate, json = tracing.telling.log_correlation, tracing.telling.log_format == "json"
+        if correlate or json:
+            from .tracing import logs
+
+            self.logs = logs.install(tracing.service_name, correlate=correlate, json=json)
+            self.undo.append(self.logs.undo)
 
     def _client(self, module: ModuleType) -> None:
         self._arrived.append(module)
@@ -74,6 +88,8 @@ class Process:
                     from .tracing import provider
 
                     self._tracing = provider.start(self.settings.tracing)
+                    if self.logs is not None:
+                        self.logs.provided(self._tracing.provider)
                     if self._tracing.ours and self.settings.tracing.exporters == ("local",):
                         self._say_where()
         return self._tracing
