@@ -11,8 +11,20 @@ from typing import Literal
 from urllib.parse import unquote
 
 from . import _environ as check
+from . import _environ_metrics as metrics
 
-__all__ = ["EXCLUDED", "LOCAL", "InboundTrace", "Problem", "Protocol", "Telling", "TracingSettings", "from_environ"]
+__all__ = [
+    "EXCLUDED",
+    "LOCAL",
+    "InboundTrace",
+    "Metering",
+    "Problem",
+    "Protocol",
+    "Telling",
+    "Temporality",
+    "TracingSettings",
+    "from_environ",
+]
 
 Problem = tuple[str, object, str]
 """(variable, value, what is allowed)"""
@@ -20,6 +32,8 @@ Problem = tuple[str, object, str]
 Protocol = Literal["http/protobuf", "grpc"]
 
 InboundTrace = Literal["continue", "link"]
+
+Temporality = Literal["cumulative", "delta", "lowmemory"]
 
 LOCAL = "local"
 
@@ -67,6 +81,25 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metering:
+    """Where metrics go: what the OTEL_METRICS_* and OTEL_METRIC_* variables ask for.
+
+    `exporters` holds "otlp" and "console"; it is empty for "none", and where nothing names a collector.
+    `endpoint` is the whole URL. `asked` says that somebody asked for metrics, and did not only name a collector.
+    `interval` and `timeout` are in seconds; the defaults are the specification's.
+    """
+
+    exporters: tuple[str, ...] = ()
+    protocol: Protocol = "http/protobuf"
+    endpoint: str | None = None
+    asked: bool = False
+    interval: float = 60.0
+    timeout: float = 30.0
+    temporality: Temporality = "cumulative"
+    exemplars: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSettings:
     """Where spans go, and what they tell.
 
@@ -86,6 +119,7 @@ class TracingSettings:
     queue_max_bytes: int = 16 * 1024 * 1024
     disabled: bool = False
     telling: Telling = Telling()
+    metering: Metering = Metering()
 
 
 def from_environ(
@@ -118,8 +152,32 @@ def from_environ(
         store_max_bytes=store_max_bytes,
         flush_timeout=flush_timeout,
         disabled=env.boolean("OTEL_SDK_DISABLED"),
+        metering=_metering(env),
     )
     return settings, env.problems
+
+
+def _metering(env: check.Environ) -> Metering:
+    base, own = env.get("OTEL_EXPORTER_OTLP_ENDPOINT"), env.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    named = metrics.exporters(env)
+    exporters = named if named is not None else ("otlp",) if base or own else ()
+    interval, timeout = metrics.reader(env)
+    protocol: Protocol = "http/protobuf"
+    endpoint = None
+    if "otlp" in exporters:
+        # What is wrong with the variables of all signals is reported once, with the spans.
+        protocol = metrics.protocol(env)
+        endpoint = metrics.endpoint(env, protocol)
+    return Metering(
+        exporters=exporters,
+        protocol=protocol,
+        endpoint=endpoint,
+        asked=named is not None or own is not None,
+        interval=interval,
+        timeout=timeout,
+        temporality=metrics.temporality(env),
+        exemplars=metrics.exemplars(env),
+    )
 
 
 def _exporters(env: check.Environ) -> tuple[tuple[str, ...], Protocol | None]:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 from ._settings_values import Kind, Rates, Value
+from .tracing._environ import importable
 from .tracing.settings import Telling
 
 __all__ = ["TELLING", "telling"]
@@ -60,12 +61,18 @@ def _paths(value: Value) -> str | None:
     return None
 
 
+def _scraped(path: str) -> str | None:
+    if path and not importable("prometheus_client"):
+        return "empty where prometheus_client is not installed: pip install 'handrail[prometheus]'"
+    return _paths((path,)) if path else None
+
+
 _CHECKS: Mapping[str, Callable[[Value], str | None]] = {
     "inbound_trace": _choice("inbound_trace"),
     "log_format": _choice("log_format"),
     "trusted_proxies": _proxies,
     "exclude_routes": _paths,
     "route_sampling": _paths,
-    "prometheus_path": lambda value: _paths((str(value),)),
+    "prometheus_path": lambda value: _scraped(str(value)),
     "blocked_loop": lambda value: None if 0 <= cast("float", value) <= _MAX_BLOCKED else "from 0 (off) to 60 seconds",
 }

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from types import ModuleType
 
+from .._measure import ClientMeasure
 from . import _httpx
 
 __all__ = ["SUPPORTED", "install"]
@@ -11,13 +12,15 @@ SUPPORTED = ("httpx", "httpx2")
 """Names of the modules that `install` takes."""
 
 
-def install(module: ModuleType) -> Callable[[], None]:
+def install(module: ModuleType, measure: Callable[[], ClientMeasure | None] | None = None) -> Callable[[], None]:
     """Trace every attempt that leaves through `module`, and return what undoes it.
 
     Clients made earlier are covered as well. A second install changes nothing and returns the
     same undo. Install before anything that calls the transport once per attempt, so that each
-    attempt is a span of its own. Raises ValueError for a module that is not in `SUPPORTED`.
+    attempt is a span of its own. `measure` is asked at the end of each attempt whom to tell its
+    duration; without it, contrib's own metrics stay where a service switched them on.
+    Raises ValueError for a module that is not in `SUPPORTED`.
     """
     if module.__name__ not in SUPPORTED:
         raise ValueError(f"cannot trace {module.__name__}: known are {', '.join(SUPPORTED)}")
-    return _httpx.install(module)
+    return _httpx.install(module, measure)

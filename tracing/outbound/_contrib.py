@@ -11,9 +11,14 @@ from typing import Any
 
 import opentelemetry.instrumentation.httpx as contrib
 from opentelemetry.instrumentation._semconv import _StabilityMode
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import ProxyTracer, Tracer
 
 from .. import redact
+from .._measure import ClientMeasure
 from .._redact_headers import header_attributes
+from .._tracer import LightTracer, light
+from ._body import watched
 
 __all__ = ["OWN", "Engine", "below", "instrumentor_of", "steer"]
 
@@ -23,6 +28,7 @@ Wrapper = Callable[..., Any]
 _METHODS = ("handle_request", "handle_async_request")
 _CAPTURES = ("captured_request_headers", "captured_response_headers")
 _READERS = ("_apply_request_client_attributes_to_span", "_apply_response_client_attributes_to_span")
+_TRACERS = 32
 OWN = "_handrail_traced"
 """On a transport: the wrapper with the hooks of `instrument_client`."""
 
@@ -37,11 +43,30 @@ class Engine:
         self.undo: Callable[[], None] | None = None
         self.standing: set[str] = set()
         """The methods on which the layer is, also after an undo where others wrapped it."""
+        self.plain_sync: Wrapper | None = None
+        self.plain_async: Wrapper | None = None
+        """Wrappers that do nothing which we cannot do without them."""
+        self.measure: Callable[[], ClientMeasure | None] | None = None
+        self.watched, self.watched_async = watched(module)
+        self._tracers: dict[int, LightTracer] = {}
 
-    def use(self, wrappers: dict[str, Wrapper]) -> None:
+    def light(self, tracer: Tracer) -> LightTracer:
+        """The light tracer beside one that contrib was given; a proxy is asked each time what it stands for."""
+        if type(tracer) is ProxyTracer:
+            tracer = tracer._tracer
+        found = self._tracers.get(id(tracer))
+        if found is None or found._tracer is not tracer:
+            if len(self._tracers) >= _TRACERS:
+                self._tracers.clear()
+            found = self._tracers[id(tracer)] = light(tracer)
+        return found
+
+    def use(self, wrappers: dict[str, Wrapper], *, plain: bool = False) -> None:
         """Trace through these wrappers from the next attempt on; none of them: do not trace."""
         self.sync = wrappers.get("handle_request")
         self.asynchronous = wrappers.get("handle_async_request")
+        self.plain_sync = self.sync if plain and _is_plain(self.sync) else None
+        self.plain_async = self.asynchronous if plain and _is_plain(self.asynchronous) else None
 
 
 def instrumentor_of(module: ModuleType) -> Any:
@@ -54,7 +79,10 @@ def instrumentor_of(module: ModuleType) -> Any:
 def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
     """Point the engine at contrib's wrappers, now and whenever a service instruments with hooks of its own."""
     theirs = _wrappers_on_class(engine.module)
-    engine.use(theirs or _build(instrumentor))
+    if theirs:
+        engine.use(theirs)
+    else:
+        engine.use(_build(instrumentor), plain=True)
     kind: Any = type(instrumentor)
     was_on = instrumentor._is_instrumented_by_opentelemetry
 
@@ -62,7 +90,7 @@ def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
         engine.use(_build(instrumentor, **kwargs))
 
     def uninstrument(**_kwargs: Any) -> None:
-        engine.use(_build(instrumentor))
+        engine.use(_build(instrumentor), plain=True)
 
     def instrument_client(_cls: type, /, client: Any, **kwargs: Any) -> None:
         inherited(client, **kwargs)
@@ -112,6 +140,8 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     def keep(_module: str, path: str, wrapper: Wrapper) -> None:
         built[path.rpartition(".")[2]] = _lean(wrapper)
 
+    if not kwargs:
+        kwargs["meter_provider"] = NoOpMeterProvider()  # nobody asked contrib for metrics
     source = type(instrumentor)._instrument
     names = {"wrap_function_wrapper": keep, "_OpenTelemetrySemanticConventionStability": _Stable}
     copy = FunctionType(source.__code__, {**source.__globals__, **names})
@@ -150,6 +180,15 @@ def _discreet(source: FunctionType, *, captures: bool) -> FunctionType:
     copy = FunctionType(source.__code__, {**source.__globals__, **names}, argdefs=source.__defaults__)
     copy.__kwdefaults__ = source.__kwdefaults__
     return copy
+
+
+def _is_plain(wrapper: Wrapper | None) -> bool:
+    """Whether contrib's wrapper has nothing to do that `Attempt` does not: no hook, no header, no excluded URL."""
+    if not isinstance(wrapper, partial):
+        return False
+    given = wrapper.keywords
+    excluded = getattr(given.get("excluded_urls"), "_excluded_urls", None)
+    return not (excluded or any(given.get(name) for name in (*_CAPTURES, "request_hook", "response_hook")))
 
 
 class _Stable:

@@ -1,0 +1,96 @@
+"""Resilience's facts as metrics. A call that goes well at once reports nothing, and costs nothing here.
+
+The events are rare, so ordinary instruments of the global provider serve. Targets are bounded: from the limit on,
+what concerns a new one is counted without its name.
+"""
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry.metrics import CallbackOptions, Counter, Meter, Observation
+from opentelemetry.util.types import AttributeValue
+
+from .resilience.events import (
+    AttemptFailed,
+    CallRejected,
+    CallTimedOut,
+    CircuitChanged,
+    Event,
+    NotRetried,
+    RetriesExhausted,
+    RetryScheduled,
+)
+from .resilience.registry import Registry
+from .tracing import semconv
+
+__all__ = ["MetricsBridge", "observe_breakers"]
+
+_LIMIT = 500
+"""Targets told apart; times causes, policies and operations that stays within what a metrics store bears."""
+
+
+class MetricsBridge:
+    """A resilience listener that counts. `meter` is asked for at the first event; None: nobody wants metrics."""
+
+    def __init__(self, meter: Callable[[], Meter | None], limit: int = _LIMIT) -> None:
+        self._meter = meter
+        self._limit = limit
+        self._targets: set[str] = set()
+        self._counters: dict[tuple[str, str, str], Counter] = {}
+
+    def __call__(self, event: Event) -> None:
+        found = _counted(event)
+        if found is None:
+            return
+        named, attributes = found
+        counter = self._counters.get(named)
+        if counter is None:
+            meter = self._meter()
+            if meter is None:
+                return
+            counter = self._counters[named] = meter.create_counter(*named)
+        if event.target in self._targets or len(self._targets) < self._limit:
+            self._targets.add(event.target)
+            counter.add(1, {semconv.TARGET: event.target, **attributes})
+        else:
+            counter.add(1, {"otel.metric.overflow": True})
+
+
+def _counted(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValue]] | None:
+    match event:
+        case RetryScheduled():
+            return semconv.METRIC_RETRIES, {semconv.RETRY_CAUSE: event.cause}
+        case NotRetried():
+            return semconv.METRIC_RETRIES_REFUSED, {
+                semconv.RETRY_CAUSE: event.cause,
+                semconv.RETRY_REASON: event.reason,
+            }
+        case RetriesExhausted():
+            return semconv.METRIC_RETRIES_EXHAUSTED, {semconv.RETRY_CAUSE: event.cause}
+        case CircuitChanged():
+            return semconv.METRIC_BREAKER_TRANSITIONS, {
+                semconv.CIRCUIT_BREAKER_FROM: event.before,
+                semconv.CIRCUIT_BREAKER_TO: event.after,
+            }
+        case CallRejected():
+            return semconv.METRIC_CALLS_REJECTED, {semconv.POLICY: event.policy}
+        case CallTimedOut():
+            return semconv.METRIC_TIMEOUTS, {semconv.POLICY: event.policy}
+        case AttemptFailed():
+            return semconv.METRIC_BODY_FAILURES, {semconv.RETRY_CAUSE: event.cause}
+        case _:  # what is new there and not yet named here
+            return None
+
+
+def observe_breakers(meter: Meter, registry: Callable[[], Registry | None]) -> None:
+    """Show the state of every breaker that `registry` holds at the moment of asking."""
+
+    def states(_options: CallbackOptions) -> Iterable[Observation]:
+        held = registry()
+        if held is None:
+            return
+        for entry in held.entries()[:_LIMIT]:
+            state = semconv.CIRCUIT_BREAKER_STATES.index(entry.breaker.state)
+            yield Observation(state, {semconv.TARGET: entry.target})
+
+    name, unit, about = semconv.METRIC_BREAKER_STATE
+    meter.create_observable_gauge(name, [states], unit, about)
