@@ -28,6 +28,7 @@ from ._connection import Connection
 from ._exchange import App, Exchange, Receive, Scope, Send
 from ._exclude import excluding, untold
 from ._measure import ServerMeasure
+from ._redact_capture import capturing
 from ._sampling import RouteRatios
 from ._tracer import LightTracer, light
 from ._trust import FORWARDED, Proxies, link_to
@@ -62,7 +63,7 @@ class ServerSpans:
         measure: ServerMeasure | Callable[[], ServerMeasure | None] | None = None,
         open_exchanges: set[object] | None = None,
     ) -> None:
-        self._app = app
+        self._app = capturing(app, os.environ)
         self._tracing = tracing
         self._routes = Routes(routes)
         named = os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "")
