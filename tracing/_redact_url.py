@@ -15,7 +15,7 @@ _SOMEBODY = f"{REDACTED}:{REDACTED}"
 # Every start is at the beginning of a run of such characters: without the lookbehind a long run costs its square.
 _KEY = re.compile(r"(?<![^=&;?#\s/])([^=&;?#\s/]+)=")
 _REST = re.compile(r"[^&#]*")
-_ENCODED = re.compile(r"%(?:25)*(?:3[dD]|40)").search
+_ENCODED = re.compile(r"%(?:25)*(?:3[dD]|40|23)").search
 _RUN = re.compile(r"//[^\s<>]*")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _ODD = re.compile(r"[^/?#:\[]*:(?!\d*(?:[/?#]|$))").match
@@ -89,18 +89,18 @@ def _nested(part: str, names: Names, depth: int) -> str:
     if depth >= _DEEPEST:
         return key + equals + REDACTED
     plain = unquote(value)
-    clean = query(plain, names, depth + 1)
+    clean = (url if "//" in plain else query)(plain, names, depth + 1)
     return part if clean == plain else key + equals + quote(clean, safe="/:?@")
 
 
-def url(text: str, names: Names) -> str:
+def url(text: str, names: Names, depth: int = 0) -> str:
     """A URL without its secrets; a fragment goes as a whole."""
     text, hash_, fragment = userinfo(text).partition("#")  # a password may hold a #
     path, mark, rest = text.partition("?")
     if ";" in path:
         path = pairs(path, names.hides, _PARAMETER)
     if rest:
-        rest = query(rest, names)
+        rest = query(rest, names, depth)
     return f"{path}{mark}{rest}{hash_}{REDACTED if fragment else ''}"
 
 

@@ -5,7 +5,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from handrail.tracing import redact
-from handrail.tracing._exchange import Message, Receive, Scope, Send
+from handrail.tracing._exchange import Receive, Scope, Send
 from handrail.tracing._redact_capture import capturing
 from handrail.tracing._redact_headers import captures, header_attributes
 from handrail.tracing.inbound import ServerSpans
@@ -13,7 +13,12 @@ from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 
 PREFIX = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
-SENT = {"host": "shop", "X-Tenant": "blue", "Authorization": "Bearer sesame", "Referer": "http://a/?token=sesame#sesame"}
+SENT = {
+    "host": "shop",
+    "X-Tenant": "blue",
+    "Authorization": "Bearer sesame",
+    "Referer": "http://a/?token=sesame#sesame",
+}
 
 
 async def app(scope: Scope, _receive: Receive, send: Send) -> None:
