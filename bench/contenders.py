@@ -1,12 +1,12 @@
 """Everybody who can take part, by name."""
 
-from . import inbound, outbound
+from . import encoding, inbound, outbound
 from .work import Contender
 
 __all__ = ["find"]
 
 _BY_NAME: dict[str, Contender] = {
-    contender.name: contender for part in (inbound, outbound) for contender in part.CONTENDERS
+    contender.name: contender for part in (inbound, outbound, encoding) for contender in part.CONTENDERS
 }
 
 

@@ -46,7 +46,7 @@ def count(names: Iterable[str], *, points: int = 3) -> dict[str, Count]:
 
 def _slope(name: str, totals: list[int]) -> Count:
     contender = find(name)
-    rises = [(b - a) / contender.step for a, b in pairwise(totals)]
+    rises = [(b - a) / contender.step / contender.units for a, b in pairwise(totals)]
     each = sum(rises) / len(rises)
     return Count(each, (max(rises) - min(rises)) / each)
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from .worker import environment
 
-__all__ = ["Collect", "Produced", "produced"]
+__all__ = ["Collect", "Produced", "other", "produced"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Produced:
     kind: str = ""
     name: str = ""
     attributes: tuple[str, ...] = ()
+    other: str = ""
 
     def __str__(self) -> str:
+        if self.other:
+            return self.other
         if not self.kind:
             return "no span"
         each = "1 span" if self.spans == 1 else f"{self.spans:g} spans"
@@ -34,24 +37,29 @@ class Collect(SpanProcessor):
     """Keeps what ended."""
 
     def __init__(self) -> None:
-        self._ended: list[ReadableSpan] = []
+        self.ended: list[ReadableSpan] = []
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Not of interest."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Keep it."""
-        self._ended.append(span)
+        self.ended.append(span)
 
-    def told(self, units: int) -> str:
+    def told(self, times: int) -> str:
         """As JSON, for the process that asked."""
-        if not self._ended:
+        if not self.ended:
             return json.dumps(asdict(Produced(0)))
-        span = self._ended[0]
+        span = self.ended[0]
         attributes: Mapping[str, object] = span.attributes or {}
         return json.dumps(
-            asdict(Produced(len(self._ended) / units, span.kind.name, span.name, tuple(sorted(attributes))))
+            asdict(Produced(len(self.ended) / times, span.kind.name, span.name, tuple(sorted(attributes))))
         )
+
+
+def other(text: str) -> str:
+    """The same for what is no span."""
+    return json.dumps(asdict(Produced(0, other=text)))
 
 
 def produced(name: str) -> Produced:
@@ -64,4 +72,4 @@ def produced(name: str) -> Produced:
         text=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    return Produced(found["spans"], found["kind"], found["name"], tuple(found["attributes"]))
+    return Produced(found["spans"], found["kind"], found["name"], tuple(found["attributes"]), found["other"])

@@ -25,6 +25,8 @@ ROWS = (
     Row("inbound", "protect-starlette", "protect", "starlette"),
     Row("inbound", "sampled", "tenth-ours", "tenth-contrib", 0.25),
     Row("inbound", "sampled-starlette", "tenth-ours", "tenth-starlette"),
+    Row("export", "encode", "encode-ours", "encode-stock", 0.25),
+    Row("export", "encode-own", "encode-ours-own", "encode-stock"),
     Row("outbound", "attempt", "call-span", "call-contrib"),
     Row("outbound", "all", "call-ours", "call-contrib"),
     Row("outbound", "all-stack", "call-ours", "call-stack"),

@@ -1,7 +1,7 @@
 """What a contender is: a way to do one piece of work, made anew in a process of its own."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from opentelemetry.sdk.trace import SpanProcessor
 
@@ -14,11 +14,11 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Work:
-    """`once` does the work for `units` requests, spans or calls; `drain` finishes what it left behind."""
+    """`once` does the work, `drain` finishes what it left behind; `told` says what came out where that is no span."""
 
     once: Callable[[], Awaitable[object]]
-    units: int = 1
     drain: Callable[[], None] = _nothing
+    told: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Contender:
     """`make` is called in a fresh process, with the processor that ended spans go to.
 
     `base` names the contender without whose cost this one's is told; `step` is how many times the work is done
-    between two counts of instructions.
+    between two counts of instructions, each for `units` requests, spans or calls.
     """
 
     name: str
@@ -34,4 +34,4 @@ class Contender:
     make: Callable[[SpanProcessor], Work]
     base: str | None = None
     step: int = 200
-    notes: tuple[str, ...] = field(default=())
+    units: int = 1

@@ -46,14 +46,15 @@ def _main() -> None:
 
     kind, name, *rest = sys.argv[1:]
     if kind == "show":
-        from .produced import Collect
+        from .produced import Collect, other
 
         collect = Collect()
         work = find(name).make(collect)
         asyncio.run(_times(work, 100))
-        print(collect.told(100 * work.units))
+        print(collect.told(100) if work.told is None else other(work.told()))
         return
-    work = find(name).make(Discard())
+    contender = find(name)
+    work = contender.make(Discard())
     if kind == "count":
         _settle()
         asyncio.run(_times(work, int(rest[0])))
@@ -64,7 +65,7 @@ def _main() -> None:
         for line in sys.stdin:
             start = time.process_time_ns()
             runner.run(_times(work, int(line)))
-            print((time.process_time_ns() - start) // work.units, flush=True)
+            print((time.process_time_ns() - start) // contender.units, flush=True)
 
 
 if __name__ == "__main__":
