@@ -3,12 +3,11 @@
 The inbound layer and the transports know only these two protocols; `metrics` builds what stands behind them.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 from opentelemetry.trace import Span
 
-__all__ = ["ClientMeasure", "LateServerMeasure", "ServerMeasure"]
+__all__ = ["ClientMeasure", "ServerMeasure"]
 
 
 class ServerMeasure(Protocol):
@@ -53,56 +52,3 @@ class ClientMeasure(Protocol):
     ) -> None:
         """An attempt ends; `status` is 0 where no response began, `version` empty where it is unknown."""
         ...
-
-
-class LateServerMeasure:
-    """A `ServerMeasure` that is found at the first request, when the service has set up what it wants.
-
-    From then on `begin` and `end` are the found one's own methods: looking them up costs nothing more.
-    """
-
-    def __init__(self, find: Callable[[], ServerMeasure | None]) -> None:
-        self._find = find
-
-    def begin(self, method: str, scheme: str) -> None:
-        """A request starts."""
-        self._settle().begin(method, scheme)
-
-    def end(
-        self,
-        method: str,
-        scheme: str,
-        route: str | None,
-        status: int,
-        error_type: str | None,
-        version: str,
-        seconds: float,
-        span: Span,
-    ) -> None:
-        """The request ends."""
-        self._settle().end(method, scheme, route, status, error_type, version, seconds, span)
-
-    def _settle(self) -> ServerMeasure:
-        found = self._find() or _Nobody()
-        vars(self).update(begin=found.begin, end=found.end)
-        return found
-
-
-class _Nobody:
-    """Nobody listens."""
-
-    def begin(self, method: str, scheme: str) -> None:
-        """Not counted."""
-
-    def end(
-        self,
-        method: str,
-        scheme: str,
-        route: str | None,
-        status: int,
-        error_type: str | None,
-        version: str,
-        seconds: float,
-        span: Span,
-    ) -> None:
-        """Not counted."""
