@@ -55,18 +55,18 @@ class _Names(dict[str, bytes]):
 _names = _Names()
 
 
-def encode(span: ReadableSpan) -> bytes:
+def encode(span: ReadableSpan) -> bytes:  # noqa: C901  (one pass: each call costs more than its lines)
     """`span` as the field `spans` of `ScopeSpans`, tag and length included.
 
     Raises ValueError, struct.error or whatever the span's own objects raise where protobuf cannot hold it.
     """
     source: Any = span
-    kind = span.__class__
-    if kind is LightSpan:
+    cls: type = span.__class__
+    if cls is LightSpan:
         found = source._plain if source._bounded is None else source._bounded
         events, links = source._event_list, source._link_list
     else:
-        if kind is not ReadableSpan and not _as_stored(kind):
+        if cls is not ReadableSpan and not _as_stored(cls):
             source = _Public(span)
         found, events, links = source._attributes, source._events, source._links
     trace_id, span_id, _, _, state, _ = source._context
@@ -85,8 +85,11 @@ def encode(span: ReadableSpan) -> bytes:
         append(_middle(0x30, _KINDS[source._kind], 0x39, start, 0x41, end))
     else:
         append(bytes((0x30, _KINDS[source._kind])) + _time(0x39, start) + _time(0x41, end))
+    dropped = 0
+    if found.__class__ is BoundedAttributes:
+        dropped, found = found.dropped, found._dict
     if found:
-        for key, value in (found._dict if found.__class__ is BoundedAttributes else found).items():
+        for key, value in found.items():
             kind = value.__class__
             if kind is str:
                 append(text_of[key][value])
@@ -94,10 +97,8 @@ def encode(span: ReadableSpan) -> bytes:
                 append(number_of[key][value])
             else:
                 append(other(key, value))
-        if found.__class__ is BoundedAttributes and found.dropped:
-            append(b"\x50" + varint(found.dropped))
-    elif found is not None and getattr(found, "dropped", 0):
-        append(b"\x50" + varint(found.dropped))
+    if dropped:
+        append(b"\x50" + varint(dropped))
     if events is not None:
         append(_events(events))
     if links is not None:
@@ -138,8 +139,8 @@ def _links(links: Any) -> bytes:
     return b"".join(parts) + _dropped(b"\x70", links)
 
 
-def _dropped(tag: bytes, found: object) -> bytes:
-    count = found.dropped if isinstance(found, BoundedList) else 0
+def _dropped(tag: bytes, found: Any) -> bytes:
+    count: int = found.dropped if isinstance(found, BoundedList) else 0
     return tag + varint(count) if count else b""
 
 
@@ -157,16 +158,18 @@ def _trace_state(state: Mapping[str, str]) -> bytes:
 
 
 @cache
-def _as_stored(cls: type[ReadableSpan]) -> bool:
+def _as_stored(cls: type) -> bool:
     """Whether what a class shows is what the SDK's spans store under these names."""
     return issubclass(cls, ReadableSpan) and all(getattr(cls, name) is getattr(ReadableSpan, name) for name in _SHOWN)
 
 
-_SHOWN = ("context", "parent", "name", "kind", "start_time", "end_time", "attributes", "events", "links", "status")
-_SHOWN += ("dropped_attributes", "dropped_events", "dropped_links")
+_SHOWN = (
+    *("context", "parent", "name", "kind", "start_time", "end_time", "attributes", "events", "links", "status"),
+    *("dropped_attributes", "dropped_events", "dropped_links"),
+)
 
 
-class _Counted(BoundedList):
+class _Counted(BoundedList[Any]):
     """A list with the number of those that it lost."""
 
     def __init__(self, items: Sequence[Any], dropped: int) -> None:

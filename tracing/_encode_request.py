@@ -19,7 +19,8 @@ def join(items: Iterable[Item]) -> bytes:
     # A resource hashes itself through JSON each time: look it up by identity first.
     known: dict[tuple[int, int], list[bytes]] = {}
     last: tuple[object, object] | None = None
-    append = [].append
+    first: list[bytes] = []
+    append = first.append
     for body, resource, scope in items:
         if last is None or last[0] is not resource or last[1] is not scope:
             last = (resource, scope)

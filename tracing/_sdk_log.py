@@ -9,9 +9,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from weakref import WeakMethod
 
-__all__ = ["listening", "on_overflow", "reason"]
+__all__ = ["listening", "reason"]
 
 _EXPORTERS = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -20,7 +19,6 @@ _EXPORTERS = (
     "opentelemetry.exporter.otlp.common.http",
     "urllib3.connectionpool",
 )
-_PROCESSOR = "opentelemetry.sdk._shared_internal"
 
 Hear = Callable[[str], None]
 
@@ -57,17 +55,6 @@ def listening(hear: Hear) -> Iterator[None]:
         _hush.here.hear = outer
 
 
-def on_overflow(lost: Callable[[], None]) -> None:
-    """Call the method `lost` for each span that a full queue pushes out, in place of the SDK's warning.
-
-    It runs on the thread of a request. The method is held weakly.
-    """
-    _overflow.listeners.append(WeakMethod(lost))
-    logger = logging.getLogger(_PROCESSOR)
-    if _overflow not in logger.filters:
-        logger.filters.insert(0, _overflow)  # before the SDK's own filter, which hides repetitions
-
-
 class _Hush(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
@@ -82,19 +69,4 @@ class _Hush(logging.Filter):
         return False
 
 
-class _Overflow(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.listeners: list[WeakMethod[Callable[[], None]]] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if not record.getMessage().startswith("Queue full, dropping Span"):
-            return True
-        live = [lost for held in self.listeners if (lost := held()) is not None]
-        for lost in live:
-            lost()
-        return not live
-
-
 _hush = _Hush()
-_overflow = _Overflow()

@@ -6,19 +6,36 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, SpanExportResult
 
-from ._sdk_log import listening, on_overflow, reason
+from ._books import Books
+from ._encode_request import join
+from ._queue import Queued
+from ._sdk_log import listening, reason
+from .health import Lost
 from .settings import LOCAL, TracingSettings
 
-__all__ = ["CountedExporter", "GuardedExporter", "build"]
+__all__ = ["CountedExporter", "GuardedExporter", "Sender", "build"]
 
 _log = logging.getLogger("handrail")
 
 _QUIET_FOR = 60.0
 """Seconds between two warnings about the same destination."""
+
+BYTES, SPANS, BOTH = (True, False), (False, True), (True, True)
+
+
+@runtime_checkable
+class Sender(Protocol):
+    """An exporter that takes a request that is encoded already."""
+
+    def send(self, request: bytes, count: int) -> tuple[int, str]:
+        """Send a request of `count` spans: how many of them are lost, and why ("" where the SDK logged it)."""
+        ...
 
 
 class CountedExporter(SpanExporter):
@@ -31,12 +48,32 @@ class CountedExporter(SpanExporter):
 
     @property
     def dropped(self) -> int:
-        """Spans that are lost: refused, unanswered, or pushed out of a full queue."""
+        """Spans that are lost: refused, unanswered, or not taken by a full queue."""
+        raise NotImplementedError
+
+    @property
+    def wants(self) -> tuple[bool, bool]:
+        """What `send` is to be given: encoded spans, the spans themselves."""
+        return SPANS
+
+    def send(self, batch: Sequence[Queued]) -> None:
+        """Export what waited in the queue."""
+        self.export([item[3] for item in batch if item[3] is not None])
+
+    def lost(self, count: int, why: str, *, tell: bool = False) -> None:
+        """Take note of spans that were lost before they came here; `tell` also logs it, at most once a minute."""
         raise NotImplementedError
 
     def late(self, seconds: float) -> None:
         """Take note that somebody waited `seconds` for a flush and gave up."""
         raise NotImplementedError
+
+    def losses(self) -> list[Lost]:
+        """What was lost on the way to each destination, for `health`."""
+        return []
+
+    def restart(self) -> None:
+        """Count from zero: this is the child of a fork now."""
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002  (the SDK's signature)
         """Nothing is held here."""
@@ -48,64 +85,88 @@ class GuardedExporter(CountedExporter):
 
     `make` is called on the first export, on the exporting thread: importing and building the OTLP
     exporters costs up to a quarter of a second. It is called again after a fork, which neither
-    gRPC channels nor shared connections survive.
+    gRPC channels nor shared connections survive. `encoded` says that `make` is likely to give a `Sender`:
+    until it is known, spans are kept in both forms.
     """
 
     def __init__(
-        self, make: Callable[[], SpanExporter], destination: str, *, now: Callable[[], float] = time.monotonic
+        self,
+        make: Callable[[], SpanExporter],
+        destination: str,
+        *,
+        encoded: bool = False,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.destination = destination
-        self._exported = 0
-        self._dropped = 0
+        self._books = Books(destination)
         self._make = make
+        self._wants = BOTH if encoded else SPANS
         self._now = now
         self._inner: SpanExporter | None = None
         self._pid = 0
         self._closed = False
         self._waiting = 0
-        self._overflow = 0
+        self._overflow = ""
         self._silent_until = -1.0
         self._failing = False
-        on_overflow(self._pushed_out)
 
     @property
     def exported(self) -> int:
         """Spans that the destination took."""
-        return self._exported
+        return self._books.exported
 
     @property
     def dropped(self) -> int:
-        """Spans that are lost: refused, unanswered, or pushed out of a full queue."""
-        return self._dropped
+        """Spans that are lost: refused, unanswered, or not taken by a full queue."""
+        return self._books.lost
+
+    @property
+    def wants(self) -> tuple[bool, bool]:
+        """Encoded spans where the exporter takes them; both forms until that is known."""
+        return self._wants
+
+    def send(self, batch: Sequence[Queued]) -> None:
+        """Export what waited in the queue."""
+
+        def work() -> tuple[int, str]:
+            inner = self._exporter()
+            if isinstance(inner, Sender):
+                return inner.send(join([item[:3] for item in batch]), len(batch))
+            spans = [item[3] for item in batch if item[3] is not None]
+            failed = bool(spans) and inner.export(spans) is not SpanExportResult.SUCCESS
+            return len(batch) if failed else len(batch) - len(spans), ""
+
+        self._guarded(len(batch), work)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export one batch; FAILURE where it is lost."""
-        heard: list[str] = []
 
-        def hear(message: str) -> None:
-            heard.append(message)
-            # The SDK goes on trying for ten seconds; the reader of the log should not wait for that.
-            self._tell(reason(message))
+        def work() -> tuple[int, str]:
+            return 0 if self._exporter().export(spans) is SpanExportResult.SUCCESS else len(spans), ""
 
-        self._waiting += len(spans)
-        try:
-            with listening(hear):
-                result = self._exporter().export(spans)
-        except Exception as error:  # the exporting thread must survive whatever an exporter raises
-            heard.append(f"{type(error).__name__}: {error}")
-            result = SpanExportResult.FAILURE
-        finally:
-            self._waiting -= len(spans)
-        if result is SpanExportResult.SUCCESS:
-            self._succeeded(len(spans))
+        return SpanExportResult.FAILURE if self._guarded(len(spans), work) else SpanExportResult.SUCCESS
+
+    def lost(self, count: int, why: str, *, tell: bool = False) -> None:
+        """Count. On the thread of a request nothing is logged but with `tell`."""
+        self._books.lose(count, why)
+        if tell:
+            self._tell(why)
         else:
-            self._dropped += len(spans)
-            self._tell(reason(heard[-1]) if heard else "export failed")
-        return result
+            self._overflow = why
 
     def late(self, seconds: float) -> None:
         """Say that a flush gave up after `seconds`."""
         self._tell(f"no answer within {seconds:g} s")
+
+    def losses(self) -> list[Lost]:
+        """What was lost on the way to the destination."""
+        return self._books.losses()
+
+    def restart(self) -> None:
+        """Count from zero: this is the child of a fork now."""
+        self._books = Books(self.destination)
+        self._waiting = 0
+        self._overflow = ""
 
     def shutdown(self) -> None:
         """Stop exporting; an export under way gives up its retries."""
@@ -116,27 +177,48 @@ class GuardedExporter(CountedExporter):
             with listening(lambda _message: None):
                 self._inner.shutdown()
 
+    def _guarded(self, count: int, work: Callable[[], tuple[int, str]]) -> int:
+        """Run `work`; how many of the `count` spans are lost."""
+        heard: list[str] = []
+
+        def hear(message: str) -> None:
+            heard.append(message)
+            # The SDK goes on trying for ten seconds; the reader of the log should not wait for that.
+            self._tell(reason(message))
+
+        self._waiting += count
+        try:
+            with listening(hear):
+                lost, why = work()
+        except Exception as error:  # the exporting thread must survive whatever an exporter raises
+            lost, why = count, reason(f"{type(error).__name__}: {error}")
+        finally:
+            self._waiting -= count
+        self._books.exported += count - lost
+        if lost:
+            why = why or (reason(heard[-1]) if heard else "export failed")
+            self._books.lose(lost, why)
+            self._tell(why)
+        else:
+            self._succeeded()
+        return lost
+
     def _exporter(self) -> SpanExporter:
         if self._closed:
             raise RuntimeError("a span came after the end of tracing")
         if self._inner is None or self._pid != os.getpid():
             self._inner = self._make()
             self._pid = os.getpid()
+            self._wants = BYTES if isinstance(self._inner, Sender) else SPANS
         return self._inner
 
-    def _succeeded(self, count: int) -> None:
-        self._exported += count
-        pushed_out, self._overflow = self._overflow, 0
-        if pushed_out:
-            self._tell("more spans than the queue holds (OTEL_BSP_MAX_QUEUE_SIZE)")
+    def _succeeded(self) -> None:
+        overflow, self._overflow = self._overflow, ""
+        if overflow:
+            self._tell(overflow)
         elif self._failing:
             self._failing = False
-            _log.info("spans reach %s again; %d were lost", self.destination, self._dropped)
-
-    def _pushed_out(self) -> None:
-        # On the thread of a request: only count. The exporting thread knows why the queue is full.
-        self._dropped += 1
-        self._overflow += 1
+            _log.info("spans reach %s again; %d were lost", self.destination, self.dropped)
 
     def _tell(self, why: str) -> None:
         self._failing = True
@@ -144,9 +226,7 @@ class GuardedExporter(CountedExporter):
         if now < self._silent_until:
             return
         self._silent_until = now + _QUIET_FOR
-        counts = [
-            f"{number} {what}" for number, what in ((self._waiting, "waiting"), (self._dropped, "lost")) if number
-        ]
+        counts = [f"{number} {what}" for number, what in ((self._waiting, "waiting"), (self.dropped, "lost")) if number]
         _log.warning(
             "spans do not reach %s: %s (%s); requests are not affected",
             self.destination,
@@ -160,6 +240,26 @@ class _Several(CountedExporter):
 
     def __init__(self, exporters: Sequence[GuardedExporter]) -> None:
         self._exporters = exporters
+
+    @property
+    def wants(self) -> tuple[bool, bool]:
+        wants = [exporter.wants for exporter in self._exporters]
+        return any(encoded for encoded, _ in wants), any(kept for _, kept in wants)
+
+    def send(self, batch: Sequence[Queued]) -> None:
+        for exporter in self._exporters:
+            exporter.send(batch)
+
+    def lost(self, count: int, why: str, *, tell: bool = False) -> None:
+        for exporter in self._exporters:
+            exporter.lost(count, why, tell=tell)
+
+    def restart(self) -> None:
+        for exporter in self._exporters:
+            exporter.restart()
+
+    def losses(self) -> list[Lost]:
+        return [lost for exporter in self._exporters for lost in exporter.losses()]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         results = [exporter.export(spans) for exporter in self._exporters]
@@ -202,7 +302,8 @@ def _one(name: str, settings: TracingSettings) -> GuardedExporter:
         if settings.protocol == "grpc":
             # Its import runs futures, which an exiting interpreter refuses: not as late as the first export.
             importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
-        return GuardedExporter(lambda: _otlp(settings), settings.endpoint or "the default OTLP endpoint")
+        destination = settings.endpoint or "the default OTLP endpoint"
+        return GuardedExporter(lambda: _otlp(settings), _shown(destination), encoded=True)
     raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
 
 
@@ -214,9 +315,15 @@ def _local(settings: TracingSettings) -> SpanExporter:
 
 def _otlp(settings: TracingSettings) -> SpanExporter:
     if settings.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+        from ._otlp_grpc import exporter as grpc
 
-        return GrpcExporter(endpoint=settings.endpoint)
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+        return grpc(settings.endpoint)
+    from ._otlp_http import exporter as http
 
-    return HttpExporter(endpoint=settings.endpoint)
+    return http(settings.endpoint)
+
+
+def _shown(url: str) -> str:
+    """The URL as it may be logged: no user, password or query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -4,15 +4,19 @@ The SDK's `force_flush(2000)` was seen to take 19 s and to return True with ever
 runs on a daemon thread here, and we wait for it only as long as we promised.
 """
 
+import atexit
 import logging
+import os
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .export import CountedExporter  # at run time it would import the SDK
 
-__all__ = ["Flusher"]
+__all__ = ["Flusher", "at_end"]
 
 _log = logging.getLogger("handrail")
 
@@ -26,6 +30,11 @@ class Flusher:
     def __init__(self, work: Callable[[], object], exporter: "CountedExporter | None" = None) -> None:
         self._work = work
         self._exporter = exporter
+        self._begin()
+        _flushers.add(self)
+
+    def _begin(self) -> None:
+        """As after the construction: at first, and in the child of a fork."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._gave_up = False
@@ -67,3 +76,40 @@ class Flusher:
         except Exception:
             self._failed = True
             _log.exception("flushing spans failed")
+
+
+def at_end(stop: Callable[[], None]) -> None:
+    """Call `stop` when this process ends, and when a child does that is forked from it.
+
+    Children of `multiprocessing` end without `atexit`; they have a list of their own, which they empty at their
+    start. A signal that nobody handles ends a process without either.
+    """
+    atexit.register(stop)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _is_child():
+        util.Finalize(None, stop, exitpriority=10)
+
+    def forked() -> None:
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.register_after_fork(stop, lambda held: util.Finalize(None, held, exitpriority=10))
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=forked)
+
+
+def _is_child() -> bool:
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
+
+
+_flushers: "weakref.WeakSet[Flusher]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for flusher in list(_flushers):
+        flusher._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

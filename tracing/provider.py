@@ -4,7 +4,7 @@
 nobody replace a provider.
 """
 
-import atexit
+import functools
 import importlib.metadata
 import os
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from . import propagation, semconv
 from ._tracer import LightTracer, light
-from .lifecycle import Flusher
+from .lifecycle import Flusher, at_end
 from .settings import LOCAL, TracingSettings
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ class Tracing:
         self._stop = stop
         force_flush = getattr(provider, "force_flush", None)
         self._flusher = Flusher(force_flush, exporter) if force_flush is not None else None
+        self._exporter = exporter
+
+    @property
+    def exported(self) -> int:
+        """Spans of this process that their destination took; 0 where the exporter is not ours."""
+        return 0 if self._exporter is None else self._exporter.exported
+
+    @property
+    def dropped(self) -> int:
+        """Spans of this process that are lost: refused, unanswered, or more than the queue holds."""
+        return 0 if self._exporter is None else self._exporter.dropped
 
     def flush(self, seconds: float) -> bool:
         """Export what is queued; False if that was not done within `seconds`, or spans were lost.
@@ -73,7 +84,7 @@ def start(settings: TracingSettings) -> Tracing:
         if present is provider:
             propagation.install()
             made = Tracing(provider, ours=True, stop=stop, exporter=exporter)
-            atexit.register(made.shutdown, settings.flush_timeout)
+            at_end(functools.partial(made.shutdown, settings.flush_timeout))
             return made
         stop(0)  # the service set its own between the two lines above
     propagation.install()
@@ -93,14 +104,21 @@ def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Stop, Counted
     )
     provider = SdkTracerProvider(resource=resource, shutdown_on_exit=False)
     from ._batch import Batch
+    from ._queue import Limits
     from .export import build
+    from .health import Told
 
     exporter = build(settings)
     if exporter is None:
         return provider, lambda _seconds: None, None
     # A file costs nothing to write to, and whoever reads it is waiting for it.
-    own_delay = settings.exporters == (LOCAL,) and not os.environ.get("OTEL_BSP_SCHEDULE_DELAY")
-    batch = Batch(exporter, schedule_delay_millis=500 if own_delay else None)
+    delay = 0.5 if settings.exporters == (LOCAL,) else 5.0
+    batch = Batch(
+        exporter,
+        Limits.from_environ(os.environ, size_bytes=settings.queue_max_bytes, delay=delay),
+        flush_timeout=settings.flush_timeout,
+        after=Told(settings.store, settings.service_name, exporter.losses),
+    )
     provider.add_span_processor(batch)
     return provider, batch.stop, exporter
 

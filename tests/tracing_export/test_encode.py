@@ -1,28 +1,21 @@
 """The encoder: byte for byte the message of the stock `encode_spans`, for every span that the API can make."""
 
 import logging
-import sys
-from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from handrail.tracing._encode import encode
 from handrail.tracing._encode_request import join
-from handrail.tracing._encode_value import number_of, text_of
-from handrail.tracing._tracer import light
-from handrail.tracing.testing import Spans
 
 
 def ours(spans: list[ReadableSpan]) -> bytes:

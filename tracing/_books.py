@@ -1,0 +1,49 @@
+"""How many spans reached a destination, and how many did not, by reason."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from .health import Lost
+
+__all__ = ["Books"]
+
+_REASONS = 8
+"""Different reasons that are kept apart; a reason may hold an address or a text of the collector."""
+
+
+class Books:
+    """Counts for one destination. Written on several threads: a count may miss a span, and is never too high."""
+
+    def __init__(self, destination: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.destination = destination
+        self.exported = 0
+        self.lost = 0
+        self._reasons: Counter[str] = Counter()
+        self._clock = clock
+        self._since = 0.0
+        self._last = 0.0
+
+    def lose(self, count: int, why: str) -> None:
+        """Count `count` spans as lost because of `why`."""
+        self._last = self._clock()
+        if not self.lost:
+            self._since = self._last
+        self.lost += count
+        self._reasons[why if why in self._reasons or len(self._reasons) < _REASONS else "other reasons"] += count
+
+    def losses(self) -> list[Lost]:
+        """One entry where anything was lost; the reason is the most frequent one, times are seconds since the epoch."""
+        if not self.lost:
+            return []
+        reasons = self._reasons.copy()
+        return [
+            Lost(
+                destination=self.destination,
+                reason=max(reasons, key=reasons.__getitem__),
+                count=self.lost,
+                exported=self.exported,
+                since=self._since,
+                last=self._last,
+            )
+        ]
