@@ -12,7 +12,7 @@ from .routes import Routes
 __all__ = ["Connection"]
 
 _MAX_REASON = 123  # bytes in a close frame (RFC 6455, 5.5)
-_NO_CLOSE_FRAME = 1006
+_CLOSED_BY = {1006: "connection", 1012: "server"}  # lost without a close frame; the server restarts
 
 
 class Connection:
@@ -64,7 +64,8 @@ class Connection:
             self._received += 1
         elif kind == "websocket.disconnect":
             code = message.get("code", 1005)
-            self._close("connection" if code == _NO_CLOSE_FRAME else "client", code, message.get("reason"))
+            by = _CLOSED_BY.get(code, "client") if isinstance(code, int) else "client"
+            self._close(by, code, message.get("reason"))
         return message
 
     async def send(self, message: Message) -> None:
@@ -124,9 +125,9 @@ class Connection:
         self.over = True
         if self.span.is_recording():
             self._tell(raised)
-        self.span.end(self._ended_at or None)
         if self._opened is not None:
-            self._opened.discard(self)
+            self._opened.discard(self)  # before the end: a held event loop is told on what leaves
+        self.span.end(self._ended_at or None)
 
     def _tell(self, raised: BaseException | None) -> None:
         span = self.span
