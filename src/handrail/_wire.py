@@ -8,6 +8,7 @@ import functools
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -44,6 +45,8 @@ class Process:
         self.undo: list[Callable[[], None]] = []
         self._tracing: Any = None
         self._tracing_lock = threading.Lock()
+        self._metrics: Any = None
+        self._metrics_lock = threading.Lock()
         self._clients_on = True
         self._arrived: list[ModuleType] = []
         self.logs: "Correlation | None" = None
@@ -53,9 +56,27 @@ class Process:
         from ._bridge import Bridge
 
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
+        self._count_decisions()
+        self._redact()
         self._correlate_logs()
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+
+    def _count_decisions(self) -> None:
+        if self._measuring:
+            from ._bridge_metrics import MetricsBridge
+
+            self.listeners.add(MetricsBridge(lambda: self.metrics().meter))
+
+    @property
+    def _measuring(self) -> bool:
+        return self.settings.tracing.telling.metrics and not self.settings.tracing.disabled
+
+    def _redact(self) -> None:
+        from .tracing import redact
+
+        telling = self.settings.tracing.telling
+        self.undo.append(redact.use(redact.Redaction(telling.redact_deny, telling.redact_allow)))
 
     def _correlate_logs(self) -> None:
         tracing = self.settings.tracing
@@ -76,7 +97,8 @@ class Process:
         while self._clients_on and self._arrived:
             # One span per attempt: tracing next to the wire, the pipeline around it.
             if not self.settings.tracing.disabled:
-                self.undo.append(tracing_outbound.install(self._arrived[0]))
+                measure = (lambda: self.metrics().client) if self._measuring else None
+                self.undo.append(tracing_outbound.install(self._arrived[0], measure))
             self.undo.append(resilience_outbound.install(self._arrived[0], self.registry))
             self._arrived.pop(0)
 
@@ -94,6 +116,22 @@ class Process:
                         self._say_where()
         return self._tracing
 
+    def metrics(self) -> Any:
+        """The process's metrics, made at the first call."""
+        if self._metrics is None:
+            with self._metrics_lock:
+                if self._metrics is None:
+                    from ._bridge_metrics import observe_breakers
+                    from .tracing import metrics
+
+                    found = metrics.start(
+                        self.settings.tracing, lambda: getattr(self.tracing().provider, "resource", None)
+                    )
+                    if found.server is not None:
+                        observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
+                    self._metrics = found
+        return self._metrics
+
     def _say_where(self) -> None:
         """Once at the start; also without logging set up, where somebody sits in front of it."""
         text = f"no collector is set: spans go to {self.settings.tracing.store}, `handrail traces` shows them"
@@ -108,12 +146,23 @@ class Process:
             return
         import anyio.to_thread
 
-        seconds = self.settings.tracing.flush_timeout
-        await anyio.to_thread.run_sync(self._tracing.flush, seconds, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(self.flush_now, abandon_on_cancel=True)
+
+    def flush_now(self) -> None:
+        """The same for a process without an event loop, at its end."""
+        if self._tracing is None:
+            return
+        ends = time.monotonic() + self.settings.tracing.flush_timeout
+        metrics_left = self._metrics.ask() if self._metrics is not None else None
+        self._tracing.flush(self.settings.tracing.flush_timeout)
+        if metrics_left is not None:  # within the same bound
+            metrics_left(max(0.0, ends - time.monotonic()))
 
     def switch_off(self) -> None:
         """Give the client libraries back as they were."""
         self._clients_on = False
+        if self._metrics is not None:
+            self._metrics.shutdown(0)
         while self.undo:
             self.undo.pop()()
 
@@ -186,13 +235,25 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     if process is None or not process.settings.enabled:
         return app
     from .resilience.inbound.problem import ProblemDetails
+    from .tracing import redact
     from .tracing.inbound import ServerSpans
 
     inner: ASGIApp = app
     if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id)
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=_shown_path)
     if not process.settings.tracing.disabled:
-        inner = ServerSpans(inner, tracing=lambda: _live(process).tracing(), routes=outermost)
+        inner = ServerSpans(
+            inner,
+            tracing=lambda: _live(process).tracing(),
+            routes=outermost,
+            telling=process.settings.tracing.telling,
+            measure=(lambda: _live(process).metrics().server) if process._measuring else None,
+        )
+    if process.settings.tracing.telling.prometheus_path and process._measuring:
+        from ._scrape import Scrape
+
+        path = process.settings.tracing.telling.prometheus_path
+        inner = Scrape(inner, path, lambda: _live(process).metrics().scraped)
     lifespan = Lifespan(app, started=lambda: _ready(_live(process)), stopping=lambda: _live(process).flush())
 
     async def handrail(scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,6 +273,13 @@ def _live(made_for: Process) -> Process:
 def _ready(process: Process) -> None:
     if not process.settings.tracing.disabled:
         process.tracing()
+        process.metrics()
+
+
+def _shown_path(scope: Scope) -> str:
+    from .tracing import redact
+
+    return redact.current().parameters(scope["path"], scope.get("path_params"))
 
 
 def _trace_id() -> str | None:
