@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import Span, Tracer
+from opentelemetry.trace import Span, SpanContext, Tracer
 
 from . import _background, _outcome, semconv
 from ._current import CurrentSpan
@@ -142,9 +142,9 @@ class Exchange(CurrentSpan):
                 span.add_event(semconv.EVENT_CLIENT_LEFT, None, ended)
         if self.measure is not None:
             self._count(route, error, ended)
-        span.end(ended)
         if self._opened is not None:
-            self._opened.discard(self)
+            self._opened.discard(self)  # before the end: a held event loop is told on what leaves
+        span.end(ended)
 
     def _count(self, route: str | None, error: _outcome.Error, ended: int) -> None:
         assert self.measure is not None
@@ -191,6 +191,11 @@ class Exchange(CurrentSpan):
                 name = getattr(self.span, "name", self._title)
                 self._work = _background.begun(self, name, start=self._out_at or None)
             return self._work
+
+    @property
+    def log_context(self) -> SpanContext:
+        """What a log line names; asking begins no work."""
+        return (self._work or self.span).get_span_context()
 
     def is_recording(self) -> bool:
         """Whether anything is still told; asking begins no work."""

@@ -47,6 +47,7 @@ EVENT_CALL_REJECTED: Final = "handrail.call.rejected"
 EVENT_TIMEOUT: Final = "handrail.timeout"
 EVENT_ATTEMPT_FAILED: Final = "handrail.attempt.failed"
 EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
+EVENT_LOOP_BLOCKED: Final = "handrail.event_loop.blocked"
 EVENT_BACKGROUND_CUT: Final = "handrail.background.cancelled"
 EVENT_WEBSOCKET_ACCEPTED: Final = "handrail.websocket.accepted"
 EVENT_WEBSOCKET_REJECTED: Final = "handrail.websocket.rejected"
@@ -63,6 +64,9 @@ WEBSOCKET_SENT: Final = "handrail.websocket.messages_sent"
 # Work after the response, and the link of a new trace to a caller who is not trusted.
 SPAN_BACKGROUND: Final = "background"  # followed by what runs
 CODE_FUNCTION: Final = "code.function.name"
+CODE_FILE: Final = "code.file.path"
+CODE_LINE: Final = "code.line.number"
+CODE_STACKTRACE: Final = "code.stacktrace"
 LINK_KIND: Final = "handrail.link"
 LINK_CALLER: Final = "caller"
 
@@ -84,6 +88,9 @@ CIRCUIT_BREAKER_CALLS: Final = "handrail.circuit_breaker.calls"
 CIRCUIT_BREAKER_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
 TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
 TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds
+BLOCKED_DURATION: Final = "handrail.event_loop.blocked.duration"  # seconds
+BLOCKED_REQUESTS: Final = "handrail.event_loop.blocked.requests"  # open at that time, the culprit's included
+BLOCKED_CULPRIT: Final = "handrail.event_loop.blocked.culprit"  # whether it was this request's code, where known
 
 # Metrics: name, unit (UCUM), and the question that each answers. The http ones are the conventions' (http-metrics).
 METRIC_SERVER_DURATION: Final = (
