@@ -23,7 +23,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, Instrume
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
-__all__ = ["LightSpan", "Origin", "started"]
+from ._span_hooks import Hooks
+
+__all__ = ["LightSpan", "Origin", "copied", "started"]
 
 _PLAIN = frozenset((str, int, bool, float, bytes, type(None)))
 """Values of exactly these types are stored as they are; all others go the way of the SDK."""
@@ -35,7 +37,7 @@ _new: Any = object.__new__  # the SDK's `__new__` only refuses its own class
 class Origin:
     """What all spans of one tracer have in common."""
 
-    __slots__ = ("info", "limits", "processor", "resource", "room", "sampler", "scope")
+    __slots__ = ("hooks", "info", "limits", "processor", "resource", "room", "sampler", "scope")
 
     def __init__(
         self,
@@ -55,6 +57,15 @@ class Origin:
         most = limits.max_span_attributes
         self.room = 0 if limits.max_span_attribute_length is not None else sys.maxsize if most is None else most
         """How many attributes may be stored without a look at the limits."""
+        self.hooks = Hooks(processor)
+
+    def now(self) -> Hooks:
+        """Whom to call, where a service may have added a processor since."""
+        hooks = self.hooks
+        multi = hooks.multi
+        if multi is not None and multi._span_processors is not hooks.seen:
+            hooks = self.hooks = Hooks(self.processor)
+        return hooks
 
 
 class LightSpan(SdkSpan):
@@ -94,9 +105,13 @@ class LightSpan(SdkSpan):
         """The part that is propagated."""
         return self._context
 
+    # `acquire` and `release` cost half of what `with` does.
+
     def set_attribute(self, key: str, value: AnyValue) -> None:
         """Set one attribute; see the API."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             if self._end_time is None:
                 plain = self._plain
                 if (
@@ -112,11 +127,15 @@ class LightSpan(SdkSpan):
                 else:
                     self._attributes[key] = value
                 return
+        finally:
+            lock.release()
         logger.warning("Setting attribute on ended span.")
 
     def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
         """Set several attributes; see the API."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             if self._end_time is None:
                 plain = self._plain
                 if plain is not None and _fits(attributes, self._origin.room - len(plain)):
@@ -127,32 +146,71 @@ class LightSpan(SdkSpan):
                 else:
                     self._attributes._set_items(attributes)
                 return
+        finally:
+            lock.release()
         logger.warning("Setting attribute on ended span.")
 
     def update_name(self, name: str) -> None:
         """Rename the span; see the API."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             if self._end_time is None:
                 self._name = name
                 return
+        finally:
+            lock.release()
         logger.warning("Tried calling %s on an ended span.", "update_name")
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and hand it to the processors; see the API."""
-        with self._lock:
+        lock = self._lock
+        lock.acquire()
+        try:
             ended = self._end_time is not None
             if not ended:
                 self._end_time = time_ns() if end_time is None else end_time
                 if self._bounded is not None:
                     self._bounded._immutable = True
+        finally:
+            lock.release()
         if ended:
             logger.warning("Calling end() on an ended span.")
-            return
+        else:
+            self._tell()
+
+    def finish(self, attributes: Mapping[str, AnyValue], name: str | None, end_time: int | None) -> None:
+        """The last attributes, the name where it is not None, and the end, in one go; see `_tracer.finish`."""
+        lock = self._lock
+        lock.acquire()
+        try:
+            ended = self._end_time is not None
+            if not ended:
+                plain = self._plain
+                if plain is not None and len(plain) + len(attributes) <= self._origin.room:
+                    plain.update(attributes)
+                else:
+                    self._attributes._set_items(attributes)
+                if name is not None:
+                    self._name = name
+                self._end_time = time_ns() if end_time is None else end_time
+                if self._bounded is not None:
+                    self._bounded._immutable = True
+        finally:
+            lock.release()
+        if ended:
+            logger.warning("Calling end() on an ended span.")
+        else:
+            self._tell()
+
+    def _tell(self) -> None:
         if self._record_end_metrics is not None:
             self._record_end_metrics()
-        processor = self._origin.processor
-        processor._on_ending(self)
-        processor.on_end(self)
+        hooks = self._origin.now()
+        for processor in hooks.before_end:
+            processor._on_ending(self)
+        for processor in hooks.at_end:
+            processor.on_end(self)
 
     @property
     def attributes(self) -> Attributes:
@@ -270,7 +328,7 @@ def started(
     links: Sequence[Link],
     start_time: int | None,
 ) -> LightSpan:
-    """A span that no processor knows of yet. It takes `attributes` over where they are a dict of plain values."""
+    """A span that no processor knows of yet. A dict of attributes becomes its own, and is taken to be clean."""
     span: LightSpan = _new(LightSpan)
     span._origin = origin
     span._name = name
@@ -281,7 +339,7 @@ def started(
     span._end_time = span._bounded = span._event_list = span._link_list = None
     if not attributes:
         span._plain = {}
-    elif type(attributes) is dict and _fits(attributes, origin.room):
+    elif type(attributes) is dict and len(attributes) <= origin.room:
         span._plain = attributes
     else:
         span._plain = {}
@@ -290,6 +348,15 @@ def started(
         span._link_list = span._new_links(links)
     span._start_time = time_ns() if start_time is None else start_time
     return span
+
+
+def copied(attributes: Attributes) -> Attributes:
+    """The caller's attributes as our own, clean: what he changes later is not ours. Others stay as they are."""
+    if type(attributes) is dict:
+        return attributes.copy() if _fits(attributes, sys.maxsize) else MappingProxyType(attributes)
+    if type(attributes) is MappingProxyType and _fits(mine := dict(attributes), sys.maxsize):
+        return mine
+    return attributes
 
 
 def _fits(attributes: Mapping[str, AnyValue], room: int) -> bool:

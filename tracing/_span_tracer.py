@@ -1,14 +1,18 @@
 """An SDK tracer's decisions, made without the SDK's detours; see `_tracer` for when it is used."""
 
 from collections.abc import Callable, Sequence
+from random import getrandbits
 from types import FunctionType
 from typing import Any, TypeVarTuple
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
+    DEFAULT_TRACE_STATE,
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     NoOpTracer,
@@ -16,11 +20,13 @@ from opentelemetry.trace import (
     SpanContext,
     SpanKind,
     TraceFlags,
+    TraceState,
     get_current_span,
 )
-from opentelemetry.util.types import AnyValue, Attributes
+from opentelemetry.trace.propagation import _SPAN_KEY
+from opentelemetry.util.types import Attributes
 
-from ._span import Origin, started
+from ._span import LightSpan, Origin, copied, started
 from ._span_probe import same
 from ._span_sampler import Decide, known
 from ._tracer import LightTracer
@@ -29,9 +35,12 @@ __all__ = ["SdkTracer", "build"]
 
 _Args = TypeVarTuple("_Args")
 
-_FLAGS = tuple(TraceFlags(value) for value in range(4))
-_SAMPLED = TraceFlags.SAMPLED
+_new: Any = object.__new__
+_tuple: Any = tuple.__new__
+_DROP = Decision.DROP
+_SAMPLE = Decision.RECORD_AND_SAMPLE
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
+_FLAGS = tuple(TraceFlags(value) for value in range(4))
 
 
 class SdkTracer(LightTracer):
@@ -46,6 +55,8 @@ class SdkTracer(LightTracer):
     def _renew(self) -> Origin:
         tracer = self._tracer
         self._decide: Decide | None = known(tracer.sampler)
+        self._ids = tracer.id_generator
+        self._stock = type(self._ids) is RandomIdGenerator and not vars(self._ids)
         self._counted = type(tracer._tracer_metrics) is not NoOpTracerMetrics
         self._origin = Origin(
             tracer.sampler,
@@ -62,13 +73,60 @@ class SdkTracer(LightTracer):
         name: str,
         context: Context | None,
         kind: SpanKind,
-        make: Callable[[*_Args], dict[str, AnyValue]],
+        make: Callable[[*_Args], Attributes],
         *args: *_Args,
         links: Sequence[Link] = (),
         start_time: int | None = None,
     ) -> Span:
         """See `LightTracer.begin`."""
-        return self._start(name, context, kind, make, args, links, start_time, True, True)
+        parent = _current(context)
+        tracer = self._tracer
+        if not tracer._is_enabled():
+            return NonRecordingSpan(parent)
+        origin = self._origin
+        ids = tracer.id_generator
+        if (
+            tracer.resource is not origin.resource  # new after a fork
+            or tracer.sampler is not origin.sampler
+            or tracer.span_processor is not origin.processor
+            or ids is not self._ids
+        ):
+            origin = self._renew()
+        above: SpanContext | None = parent
+        state: TraceState | None = None
+        trace_id, _, _, inherited, parents_state, valid = parent
+        if valid:
+            state = parents_state
+            random = inherited & _RANDOM
+        else:
+            above = None
+            trace_id = (self._stock and getrandbits(128)) or ids.generate_trace_id()
+            random = _RANDOM if self._stock or ids.is_trace_id_random() else 0
+        attributes: Attributes = None
+        decide = self._decide
+        if decide is None:
+            result = origin.sampler.should_sample(context, trace_id, name, kind, make(*args), links)
+            decision, attributes, state = result.decision, copied(result.attributes), result.trace_state
+        else:
+            decision = decide(above, trace_id)
+            if decision is not _DROP:
+                attributes = make(*args)
+        flags = _FLAGS[random | (decision is _SAMPLE)]
+        if self._stock and (span_id := getrandbits(64)):
+            mine = _tuple(SpanContext, (trace_id, span_id, False, flags, state or DEFAULT_TRACE_STATE, True))
+        else:
+            mine = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        count = tracer._tracer_metrics.start_span(above, decision) if self._counted else None
+        if decision is _DROP:
+            unsampled: NonRecordingSpan = _new(NonRecordingSpan)
+            unsampled._context = mine
+            return unsampled
+        span = started(origin, name, mine, above, kind, attributes, links, start_time)
+        if count is not None:
+            span._record_end_metrics = count
+        for processor in origin.now().at_start:
+            processor.on_start(span, parent_context=context)
+        return span
 
     def start_span(
         self,
@@ -82,86 +140,36 @@ class SdkTracer(LightTracer):
         set_status_on_exception: bool = True,
     ) -> Span:
         """Start a span; see the API."""
-        return self._start(
-            name,
-            context,
-            kind,
-            _copied,
-            (attributes,),
-            links or (),
-            start_time,
-            record_exception,
-            set_status_on_exception,
-        )
+        span = self.begin(name, context, kind, copied, attributes, links=links or (), start_time=start_time)
+        if not (record_exception and set_status_on_exception) and isinstance(span, LightSpan):
+            span._record_exception = record_exception
+            span._set_status_on_exception = set_status_on_exception
+        return span
 
     # The API's no-op tracer has it right for every tracer: it goes through `start_span`.
     start_as_current_span = NoOpTracer.start_as_current_span
 
-    def _start(
-        self,
-        name: str,
-        context: Context | None,
-        kind: SpanKind,
-        make: Callable[..., Attributes],
-        args: tuple[Any, ...],
-        links: Sequence[Link],
-        start_time: int | None,
-        record_exception: bool,
-        set_status_on_exception: bool,
-    ) -> Span:
-        parent: SpanContext | None = get_current_span(context).get_span_context()
-        if parent is not None and not isinstance(parent, SpanContext):
-            raise TypeError("parent_span_context must be a SpanContext or None.")
-        tracer = self._tracer
-        if not tracer._is_enabled():
-            return NonRecordingSpan(parent)  # type: ignore[arg-type]  # as the SDK does; it is never None
-        origin = self._origin
-        if (
-            tracer.resource is not origin.resource  # new after a fork
-            or tracer.sampler is not origin.sampler
-            or tracer.span_processor is not origin.processor
-        ):
-            origin = self._renew()
-        ids = tracer.id_generator
-        if parent is None or not parent.is_valid:
-            parent = state = None
-            trace_id = ids.generate_trace_id()
-        else:
-            state = parent.trace_state
-            trace_id = parent.trace_id
-        attributes: Attributes = None
-        decide = self._decide
-        if decide is not None:
-            decision = decide(parent, trace_id)
-            if decision is not Decision.DROP:
-                attributes = make(*args)
-        else:
-            result = origin.sampler.should_sample(context, trace_id, name, kind, make(*args), links)
-            decision, attributes, state = result.decision, result.attributes, result.trace_state
-        random = ids.is_trace_id_random() if parent is None else parent.trace_flags & _RANDOM
-        flags = _FLAGS[(_SAMPLED if decision is Decision.RECORD_AND_SAMPLE else 0) | (_RANDOM if random else 0)]
-        mine = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
-        count = tracer._tracer_metrics.start_span(parent, decision) if self._counted else None
-        if decision is Decision.DROP:
-            return NonRecordingSpan(mine)
-        span = started(origin, name, mine, parent, kind, attributes, links, start_time)
-        if count is not None:
-            span._record_end_metrics = count
-        if not (record_exception and set_status_on_exception):
-            span._record_exception = record_exception
-            span._set_status_on_exception = set_status_on_exception
-        origin.processor.on_start(span, parent_context=context)
-        return span
+
+def _current(context: Context | None) -> SpanContext:
+    """Of the span that will be the parent. Raises TypeError, as the SDK does, where that is not a SpanContext."""
+    current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
+    kind = type(current)
+    if kind is NonRecordingSpan or kind is LightSpan:
+        found = current._context
+    elif current is None:
+        return INVALID_SPAN_CONTEXT
+    else:
+        found = get_current_span(context).get_span_context()
+    if type(found) is SpanContext or isinstance(found, SpanContext):
+        return found
+    if found is None:
+        return INVALID_SPAN_CONTEXT
+    raise TypeError("parent_span_context must be a SpanContext or None.")
 
 
 def build(tracer: sdk.Tracer) -> SdkTracer | None:
     """A light tracer beside `tracer`; None where this SDK, or what somebody made of it, is not the one we know."""
     return SdkTracer(tracer) if _untouched() and same(SdkTracer) else None
-
-
-def _copied(attributes: Attributes) -> Attributes:
-    """The caller's attributes as our own: what he changes later is not ours."""
-    return dict(attributes) if type(attributes) is dict else attributes
 
 
 def _untouched() -> bool:
