@@ -88,7 +88,7 @@ class Connection:
     def _accept(self, subprotocol: object) -> None:
         self._accepted = True
         self._status = self._when_accepted
-        named = {semconv.WEBSOCKET_SUBPROTOCOL: subprotocol[:_MAX_REASON]} if isinstance(subprotocol, str) else None
+        named = {semconv.WEBSOCKET_SUBPROTOCOL: redact.protocol(subprotocol)} if isinstance(subprotocol, str) else None
         self.span.add_event(semconv.EVENT_WEBSOCKET_ACCEPTED, named)
 
     def _reject(self, status: object) -> None:

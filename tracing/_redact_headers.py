@@ -16,6 +16,8 @@ __all__ = ["HeaderCapture", "captures", "header_attributes"]
 _PREFIX: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 _SANITIZE: Final = _PREFIX + "SANITIZE_FIELDS"
 
+_URLS: Final = frozenset({"location", "content-location", "referer", "x-original-url", "x-forwarded-uri"})
+
 Attributes = dict[str, list[str]]
 
 
@@ -39,8 +41,7 @@ class HeaderCapture:
         for name, value in headers:
             if self._wanted.fullmatch(name):
                 hidden = redact.header(name) or (self._sanitize is not None and self._sanitize.search(name))
-                # Location, Referer and others hold URLs.
-                text = REDACTED if hidden else redact.text(value)
+                text = REDACTED if hidden else redact.text(redact.url(value) if name.lower() in _URLS else value)
                 found.setdefault(self._prefix + name.lower(), []).append(text)
         return found
 

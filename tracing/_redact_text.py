@@ -41,7 +41,7 @@ def clean(text: str, names: Names) -> str:
     if "//" in text:
         text = _RUN.sub(_location, text)  # first: a password may hold / ? and #
     if "?" in text:
-        text = _QUERY.sub(lambda match: "?" + _kept(match[1], lambda bare: query(bare, names)), text)
+        text = _QUERY.sub(lambda match: "?" + _kept(match[1], lambda bare: _query(bare, names)), text)
     if "=" in text:
         text = _each(text, _PAIR, _PAIRED, names)
     if "eyJ" in text:
@@ -55,6 +55,11 @@ def clean(text: str, names: Names) -> str:
 def _location(match: re.Match[str]) -> str:
     text, hash_, fragment = userinfo(match[0]).partition("#")
     return text + hash_ + _kept(fragment, lambda bare: REDACTED if bare else "")
+
+
+def _query(text: str, names: Names) -> str:
+    text, hash_, fragment = text.partition("#")
+    return query(text, names) + hash_ + (REDACTED if fragment else "")
 
 
 def _kept(text: str, change: Callable[[str], str]) -> str:

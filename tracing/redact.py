@@ -24,6 +24,7 @@ __all__ = [
     "exception",
     "header",
     "path",
+    "protocol",
     "query",
     "text",
     "url",
@@ -132,6 +133,17 @@ def text(text: str) -> str:
 
 
 _MODULE_OF_BUILTINS: Final = "builtins"
+
+
+_is_protocol = re.compile(r"(?=.{1,40}$)[a-z]{1,12}\d{0,2}(?:[._-][a-z]{0,12}\d{0,2}){0,4}").fullmatch
+
+
+def protocol(name: str) -> str:
+    """A websocket's subprotocol where it reads like a name (`graphql-ws`, `v12.stomp`, `ocpp1.6`).
+
+    A browser can send a token nowhere else in a handshake, and a server that takes it that way has to echo it.
+    """
+    return name if _is_protocol(name) else REDACTED
 
 
 def exception(error: BaseException, *, escaped: bool = False) -> dict[str, str]:

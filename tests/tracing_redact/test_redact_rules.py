@@ -152,3 +152,17 @@ def test_a_clean_span_is_passed_on_itself() -> None:
     span.add_event("e", {"k": "v"})
     span.end()
     assert cleaned(spans.finished[0]) is spans.finished[0]
+
+
+def test_a_subprotocol_that_is_a_token() -> None:
+    """Names of protocols are shown, what browsers smuggle in their place is not."""
+    names = ["graphql-transport-ws", "graphql-ws", "mqtt", "v12.stomp", "wamp.2.json", "ocpp1.6", "ocpp2.0.1", "chat"]
+    assert [redact.protocol(name) for name in names] == names
+    for token in (
+        "eyJhbGciOiJIUzI1NiJ9.e30.x",
+        "5f4dcc3b5aa765d61d83",
+        "a3f9c2e1b7d84f60",
+        "Sesame",
+        "token.sesame." * 4,
+    ):
+        assert redact.protocol(token) == "REDACTED"
