@@ -78,7 +78,6 @@ def qualified_name(cls: type) -> str:
 def routed(span: Span, given: str, route: str, scope: Mapping[str, Any]) -> None:
     """Set the route, and name the span after it unless the application gave it a name of its own."""
     span.set_attribute(semconv.HTTP_ROUTE, route)
-    redact.routed(span, route)
     if getattr(span, "name", given) == given:
         span.update_name(f"{given} {route}")
     path = scope["path"]

@@ -59,8 +59,16 @@ class Process:
         self._count_decisions()
         self._redact()
         self._correlate_logs()
+        self._carry_context()
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+
+    def _carry_context(self) -> None:
+        from . import _work
+        from .resilience import call
+        from .tracing import context
+
+        self.undo.append(context.install((call._deadline,), _work.arrived))
 
     def _count_decisions(self) -> None:
         if self._measuring:
