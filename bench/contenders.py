@@ -1,13 +1,12 @@
 """Everybody who can take part, by name."""
 
-from . import encoding, inbound, outbound
+from . import encoding, exporting, inbound, layered, logging_lines, outbound
 from .work import Contender
 
 __all__ = ["find"]
 
-_BY_NAME: dict[str, Contender] = {
-    contender.name: contender for part in (inbound, outbound, encoding) for contender in part.CONTENDERS
-}
+_PARTS = (inbound, layered, outbound, encoding, exporting, logging_lines)
+_BY_NAME: dict[str, Contender] = {contender.name: contender for part in _PARTS for contender in part.CONTENDERS}
 
 
 def find(name: str) -> Contender:

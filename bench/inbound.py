@@ -1,6 +1,7 @@
 """A request in process: the bare application, contrib's middleware, Starlette's own, and ours."""
 
 from collections.abc import Callable
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as ContribMiddleware
@@ -13,7 +14,7 @@ from .load import ASGIApp, plain_app, requests, routed_app
 from .providers import everything, one_in_ten
 from .work import Contender, Work
 
-__all__ = ["CONTENDERS", "ours"]
+__all__ = ["CONTENDERS", "contrib", "ours", "starlettes"]
 
 Around = Callable[[ASGIApp, TracerProvider], ASGIApp]
 Provider = Callable[[SpanProcessor], TracerProvider]
@@ -43,15 +44,15 @@ def starlettes(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
     return StarletteMiddleware(app, tracer_provider=provider)
 
 
-def ours(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
-    """The SERVER span alone."""
+def ours(app: ASGIApp, provider: TracerProvider, **more: Any) -> ASGIApp:
+    """The SERVER span alone, unless `more` is asked of it."""
     from handrail.tracing import propagation
     from handrail.tracing.inbound import ServerSpans
     from handrail.tracing.provider import Tracing
 
     propagation.install()  # as `provider.start` does
     tracing = Tracing(provider, ours=False)
-    return ServerSpans(app, tracing=lambda: tracing, routes=app)
+    return ServerSpans(app, tracing=lambda: tracing, routes=app, **more)
 
 
 def protected(app: ASGIApp, provider: TracerProvider) -> ASGIApp:

@@ -1,4 +1,7 @@
-"""The table of what is compared with whom, and how much of the peer's cost we allow ourselves."""
+"""The table of what is compared with whom, and how much of the peer's cost we allow ourselves.
+
+A peer without a base is compared with all that it costs.
+"""
 
 from dataclasses import dataclass
 
@@ -23,13 +26,22 @@ ROWS = (
     Row("inbound", "span-plain", "plain-ours", "plain-contrib"),
     Row("inbound", "protect", "protect", "contrib"),
     Row("inbound", "protect-starlette", "protect", "starlette"),
+    Row("inbound", "protect-metrics", "protect-metrics", "contrib"),
+    Row("inbound", "measured", "measured", "contrib"),
+    Row("inbound", "deadline-metrics", "measured-deadline", "contrib", 0.5),
+    Row("inbound", "deadline-instruments", "instruments-deadline", "contrib"),
     Row("inbound", "sampled", "tenth-ours", "tenth-contrib", 0.25),
     Row("inbound", "sampled-starlette", "tenth-ours", "tenth-starlette"),
+    Row("export", "span-and-export", "export-ours", "export-contrib", 0.35),
+    Row("export", "span-and-export-starlette", "export-ours", "export-starlette"),
     Row("export", "encode", "encode-ours", "encode-stock", 0.25),
     Row("export", "encode-own", "encode-ours-own", "encode-stock"),
     Row("outbound", "attempt", "call-span", "call-contrib"),
     Row("outbound", "all", "call-ours", "call-contrib"),
     Row("outbound", "all-stack", "call-ours", "call-stack"),
+    Row("logs", "line", "line-ids", "line"),
+    Row("logs", "line-json", "line-json", "line"),
+    Row("loop", "watch", "watched", "turns", 0.01),
 )
 
 
