@@ -16,6 +16,7 @@ from opentelemetry import metrics as api
 
 from . import semconv
 from ._measure import ClientMeasure, ServerMeasure
+from .metrics_doubles import silence_contrib
 from .metrics_http import ClientInstruments, ClientTable, ServerInstruments, ServerTable
 from .provider import version
 from .settings import TracingSettings
@@ -91,6 +92,8 @@ def start(settings: TracingSettings, resource: "Callable[[], Resource | None]" =
     """
     global _current
     _current = _started(settings, resource)
+    if _current.server is not None:
+        silence_contrib()
     return _current
 
 
@@ -154,7 +157,7 @@ def _in_ours(settings: TracingSettings, resource: "Callable[[], Resource | None]
         readers.append(Reader(cells, settings.metering.temporality))
         pump = Pump(readers[0], targets, settings.metering.interval)
     if settings.telling.prometheus_path:
-        readers.append(scraped := Reader(cells))
+        readers.append(scraped := Reader(cells, keep_exemplars=True))
     for reader in readers:
         provider.add_metric_reader(reader)
 

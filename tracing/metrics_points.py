@@ -61,12 +61,16 @@ class Ours:
 class Reader(MetricReader):
     """Collects on demand: what the SDK's instruments hold and, with `ours`, what the cells hold.
 
-    One for each destination: it remembers what it has given, for delta temporality and for exemplars.
+    One for each destination: it remembers what it has given, for delta temporality and for exemplars, which are
+    given once. With `keep_exemplars` they stay until newer ones come, as whoever scrapes expects it.
     """
 
-    def __init__(self, ours: Ours | None, temporality: "Temporality" = "cumulative") -> None:
+    def __init__(
+        self, ours: Ours | None, temporality: "Temporality" = "cumulative", *, keep_exemplars: bool = False
+    ) -> None:
         super().__init__(preferred_temporality=_preferred(temporality))
         self._ours = ours
+        self._keep = keep_exemplars
         self._kind = _CUMULATIVE if temporality == "cumulative" else _DELTA
         self._received: list[MetricsData] = []
         self._given: dict[str, dict[Any, Series]] = {}
@@ -83,13 +87,16 @@ class Reader(MetricReader):
         found = self._cells(ours)
         if not found:
             return MetricsData(theirs)
-        scope = ScopeMetrics(ours.scope, found, semconv.SCHEMA_URL)
         if not theirs:
             resource = ours.resource()
+            scope = ScopeMetrics(ours.scope, found, semconv.SCHEMA_URL)
             return MetricsData([ResourceMetrics(resource, [scope], resource.schema_url)])
         first, *rest = theirs
-        joined = ResourceMetrics(first.resource, [scope, *first.scope_metrics], first.schema_url)
-        return MetricsData([joined, *rest])
+        # A scope must stand once: of two that are equal, the stock encoder sends the last alone.
+        rarer = [metric for scope in first.scope_metrics if scope.scope == ours.scope for metric in scope.metrics]
+        others = [scope for scope in first.scope_metrics if scope.scope != ours.scope]
+        scopes = [ScopeMetrics(ours.scope, [*found, *rarer], semconv.SCHEMA_URL), *others]
+        return MetricsData([ResourceMetrics(first.resource, scopes, first.schema_url), *rest])
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_kwargs: object) -> None:  # noqa: ARG002  (the SDK's signature)
         self._received.append(metrics_data)
@@ -133,7 +140,7 @@ class Reader(MetricReader):
                 points.append(
                     HistogramDataPoint(
                         attributes, since, now, sum(counts), total, counts, BOUNDS, _UNTOLD, _UNTOLD,
-                        _exemplars(one.exemplars, self._last),
+                        _exemplars(one.exemplars, 0 if self._keep else self._last),
                     )
                 )  # fmt: skip
         if delta:

@@ -205,7 +205,7 @@ def test_delta_and_cumulative() -> None:
 
 
 def test_an_exemplar_is_given_once_to_each_reader() -> None:
-    """Two destinations, two memories: what one took does not miss at the other, and is not sent twice."""
+    """Two destinations, two memories: what one took is not missing at the other; a push has it once, a page keeps it."""
     from handrail.tracing.metrics_points import Reader
 
     found = metrics.start(settings(prometheus="/metrics"))
@@ -213,7 +213,8 @@ def test_an_exemplar_is_given_once_to_each_reader() -> None:
     other = Reader(found.scraped._ours)
     serve(found)
     assert [len(point.exemplars) for point in _points(other, DURATION)] == [1]
-    assert [len(point.exemplars) for point in gathered(found)[DURATION]] == [1]
+    for _ in range(2):
+        assert [len(point.exemplars) for point in gathered(found)[DURATION]] == [1]
     assert [len(point.exemplars) for point in _points(other, DURATION)] == [0]
 
 
