@@ -24,7 +24,6 @@ class Connection:
     over = False
     _open = True
     _accepted = False
-    _rejected = False
     _status = 0
     _code: int | None = None
     _reason = ""
@@ -94,7 +93,7 @@ class Connection:
     def _reject(self, status: object) -> None:
         if self._status:
             return
-        self.over = self._rejected = True
+        self.over = True
         self._status = int(status) if isinstance(status, int) else 0
         self._error = sys.exception()
         self.span.add_event(semconv.EVENT_WEBSOCKET_REJECTED, {semconv.HTTP_STATUS: self._status})
@@ -120,16 +119,17 @@ class Connection:
         if not self._open:
             return
         self._open = False
+        unanswered = raised is None and not self._status and not self.over
         if self._accepted and not self.over and (raised is None or not _outcome.is_no_error(raised, left=True)):
             self._by = "server"  # the application returned, or failed, without a close: the server makes one
         self.over = True
         if self.span.is_recording():
-            self._tell(raised)
-        if self._opened is not None:
-            self._opened.discard(self)  # before the end: a held event loop is told on what leaves
+            self._tell(raised, unanswered=unanswered)
         self.span.end(self._ended_at or None)
+        if self._opened is not None:
+            self._opened.discard(self)
 
-    def _tell(self, raised: BaseException | None) -> None:
+    def _tell(self, raised: BaseException | None, *, unanswered: bool) -> None:
         span = self.span
         if self._status:
             span.set_attribute(semconv.HTTP_STATUS, self._status)
@@ -141,11 +141,9 @@ class Connection:
         route = self._routes.template(self._scope)
         if route is not None:
             _outcome.routed(span, semconv.WEBSOCKET, route, self._scope)
-        known = self._accepted or self._rejected or raised is not None or self.over
-        error = _outcome.of_websocket(self._status, self._code if self._by == "server" else None, raised or self._error)
-        if error is None and not self._status and raised is None and not self._by and known:
-            error = _outcome.NO_RESPONSE
-        _outcome.mark(span, error, self._ended_at or None)
+        code = self._code if self._by == "server" else None
+        error = _outcome.of_websocket(self._status, code, raised or self._error)
+        _outcome.mark(span, _outcome.NO_RESPONSE if unanswered else error, self._ended_at or None)
 
     def _end(self) -> dict[str, str | int]:
         told: dict[str, str | int] = {semconv.WEBSOCKET_CLOSED_BY: self._by} if self._by else {}

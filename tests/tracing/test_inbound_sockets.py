@@ -12,7 +12,10 @@ from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from handrail.tracing.inbound import ServerSpans
 from handrail.tracing.testing import Spans
@@ -35,10 +38,28 @@ async def endless(request: Request) -> Response:
     return StreamingResponse(chunks())
 
 
+async def room(websocket: WebSocket) -> None:
+    """Repeats; says goodbye when told to."""
+    if websocket.path_params["id"] == "full":
+        await websocket.send_denial_response(PlainTextResponse("full", 429))
+        return
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        if text == "bye":
+            await websocket.close(4000, "goodbye")
+            return
+        await websocket.send_text(text)
+
+
 @pytest.fixture
 def port(spans: Spans) -> Iterator[int]:
     """A uvicorn in a thread; its port."""
-    routes = [Route("/items/{id}", item), Route("/broken", broken), Route("/endless", endless)]
+    routes = [
+        Route("/items/{id}", item),
+        Route("/broken", broken),
+        Route("/endless", endless),
+        WebSocketRoute("/rooms/{id}", room),
+    ]
     app = Starlette(routes=routes)
     wrapped = ServerSpans(app, tracing=spans.tracing, routes=app)
     server = uvicorn.Server(uvicorn.Config(wrapped, port=0, log_level="critical", lifespan="off"))
@@ -99,3 +120,51 @@ def test_a_client_that_hangs_up_in_a_stream_is_no_error(port: int, spans: Spans)
     until(lambda: bool(spans.finished))
     assert spans.server.status.status_code is StatusCode.UNSET
     assert [event.name for event in spans.server.events] == ["handrail.client.disconnected"]
+
+
+def leave(connection: ClientConnection) -> None:
+    connection.close(4321, "enough")
+
+
+def be_told_to_leave(connection: ClientConnection) -> None:
+    connection.send("bye")
+    with pytest.raises(ConnectionClosed):
+        connection.recv(10)
+
+
+def vanish(connection: ClientConnection) -> None:
+    connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("end", "by", "codes", "reason"),
+    [
+        (leave, {"client"}, {4321}, "enough"),
+        (be_told_to_leave, {"server"}, {4000}, "goodbye"),
+        (vanish, {"client", "connection"}, {1005, 1006}, None),  # uvicorn's two implementations differ here
+    ],
+)
+def test_a_websocket_says_how_it_ended(
+    port: int, spans: Spans, end: Callable[[ClientConnection], None], by: set[str], codes: set[int], reason: str | None
+) -> None:
+    """One SERVER span for the connection, of its length, with who closed it and why; no error."""
+    with connect(f"ws://127.0.0.1:{port}/rooms/7") as connection:
+        connection.send("hello")
+        assert connection.recv(10) == "hello"
+        end(connection)
+    until(lambda: bool(spans.finished))
+    found = dict(spans.server.attributes or {})
+    assert (spans.server.name, len(spans.finished)) == ("WS /rooms/{id}", 1)
+    assert found["handrail.websocket.closed_by"] in by
+    assert found["handrail.websocket.close_code"] in codes
+    assert found.get("handrail.websocket.close_reason") == reason
+    assert spans.server.status.status_code is StatusCode.UNSET
+
+
+def test_a_websocket_that_is_refused_with_an_answer(port: int, spans: Spans) -> None:
+    """The denial response's status, told as a rejection."""
+    with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{port}/rooms/full"):
+        pass
+    until(lambda: bool(spans.finished))
+    assert (spans.server.attributes or {})["http.response.status_code"] == 429
+    assert [event.name for event in spans.server.events] == ["handrail.websocket.rejected"]
