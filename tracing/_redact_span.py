@@ -3,7 +3,7 @@
 Our own spans are clean from the start. Others record exceptions and URLs as they are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from . import redact, semconv
 __all__ = ["cleaned"]
 
 _QUERIES: Final = frozenset({semconv.URL_QUERY})
-_URLS: Final = frozenset({"url.full", "http.url", "http.target", "http.request.header.referer"})
+_URLS: Final = frozenset({"url.full", "http.url", "http.target"})
 _KEYS: Final = _QUERIES | _URLS
 _TEXTS: Final = ("exception.message", "exception.stacktrace")
 
@@ -47,14 +47,13 @@ def _note(change: dict[str, Any], name: str, before: object, after: object) -> N
 
 
 def _attributes(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    new = {key: how(value) for key, value in found.items() if (how := _how(key)) and isinstance(value, str)}
-    if all(found[key] == value for key, value in new.items()):
-        return found
-    return _kept(found, {**found, **new})
-
-
-def _how(key: str) -> Callable[[str], str] | None:
-    return redact.query if key in _QUERIES else redact.url if key in _URLS else None
+    new: dict[str, str] = {}
+    for key in _KEYS:
+        if isinstance(before := found.get(key), str):
+            after = redact.query(before) if key in _QUERIES else redact.url(before)
+            if after != before:
+                new[key] = after
+    return _kept(found, {**found, **new}) if new else found
 
 
 def _events(events: Any) -> Any:

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from . import redact
+
 __all__ = ["listening", "reason"]
 
 _EXPORTERS = (
@@ -39,7 +41,7 @@ def reason(message: str) -> str:
         if found is not None:
             message = found.expand(text)
             break
-    return " ".join(message.split())[:200]
+    return redact.text(" ".join(message.split()))[:200]
 
 
 @contextmanager

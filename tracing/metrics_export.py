@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, MetricExportResult, MetricsData
 
+from . import redact
 from ._sdk_log import listening, reason
 from .settings import Metering
 
@@ -207,7 +208,7 @@ def destinations(settings: Metering) -> list[Destination]:
         found.append(
             Destination(
                 lambda: _otlp(settings),
-                settings.endpoint or "the default OTLP endpoint",
+                redact.url(settings.endpoint or "the default OTLP endpoint"),
                 asked=settings.asked,
                 timeout=settings.timeout,
             )

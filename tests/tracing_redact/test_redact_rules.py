@@ -7,6 +7,7 @@ from opentelemetry.trace import StatusCode
 
 from handrail.tracing import redact
 from handrail.tracing._redact_span import cleaned
+from handrail.tracing._sdk_log import reason
 from handrail.tracing.redact import Redaction
 from handrail.tracing.testing import Spans
 
@@ -166,3 +167,10 @@ def test_a_subprotocol_that_is_a_token() -> None:
         "token.sesame." * 4,
     ):
         assert redact.protocol(token) == "REDACTED"
+
+
+def test_a_collector_with_a_key_in_its_url() -> None:
+    """What our log says of a collector that cannot be reached holds no key of its URL."""
+    said = "Max retries exceeded with url: /v1/traces?api-key=sesame (Caused by SomethingNew('http://u:sesame@h/'))"
+    assert "Max retries" in reason(said)
+    assert "sesame" not in reason(said)

@@ -105,9 +105,10 @@ def _nothing(store: Path, *, explicit: bool) -> str:
     if explicit:
         return message
     from ..settings import resolve
+    from ..tracing import redact
 
     tracing = resolve().settings.tracing
     if "local" in tracing.exporters and not tracing.disabled:
         return f"{message}: they appear some seconds after a request to a service with handrail in it"
-    goal = tracing.endpoint or ", ".join(tracing.exporters) or "nowhere"
+    goal = redact.url(tracing.endpoint or "") or ", ".join(tracing.exporters) or "nowhere"
     return f"{message}: the environment sends spans to {'nowhere' if tracing.disabled else goal} instead"
