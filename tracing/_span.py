@@ -179,7 +179,7 @@ class LightSpan(SdkSpan):
         else:
             self._tell()
 
-    def finish(self, attributes: Mapping[str, AnyValue], name: str | None, end_time: int | None) -> None:
+    def _handrail_finish(self, attributes: Mapping[str, AnyValue], name: str | None, end_time: int | None) -> None:
         """The last attributes, the name where it is not None, and the end, in one go; see `_tracer.finish`."""
         lock = self._lock
         lock.acquire()
@@ -264,7 +264,7 @@ class LightSpan(SdkSpan):
                 limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
             )
             made._dict = self._plain  # one and the same: what is written here is seen there
-            found = self._bounded = self.__dict__.setdefault("bounded", made)
+            found = self._bounded = vars(self).setdefault("bounded", made)
             if self._end_time is not None:
                 found._immutable = True
         return found
@@ -278,7 +278,7 @@ class LightSpan(SdkSpan):
     def _events(self) -> Any:
         found = self._event_list
         if found is None:
-            found = self._event_list = self.__dict__.setdefault("events", BoundedList(self._limits.max_events))
+            found = self._event_list = vars(self).setdefault("events", BoundedList(self._limits.max_events))
         return found
 
     @_events.setter
@@ -289,7 +289,7 @@ class LightSpan(SdkSpan):
     def _links(self) -> Any:
         found = self._link_list
         if found is None:
-            found = self._link_list = self.__dict__.setdefault("links", BoundedList(self._limits.max_links))
+            found = self._link_list = vars(self).setdefault("links", BoundedList(self._limits.max_links))
         return found
 
     @_links.setter

@@ -13,7 +13,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -67,32 +67,28 @@ class _Recorder:
 def _alike(light: Callable[[sdk.Tracer], Tracer]) -> bool:
     parent = SpanContext(1, 3, is_remote=True, trace_state=TraceState([("a", "b")]))
     for context in (Context(), set_span_in_context(NonRecordingSpan(parent), Context())):
-        theirs, calls = _life(lambda tracer: tracer, context)
+        theirs, calls = _life(_itself, context)
         ours, our_calls = _life(light, context)
         known = all(hasattr(ours, name) for name in vars(theirs))
         shown = all(getattr(ours, name) == getattr(theirs, name) for name in (*_SHOWN, *_COUNTED))
         if not (known and shown and calls == our_calls and ours.to_json() == theirs.to_json()):
             return False
-    return True
+    theirs, ours = (_tracer(choose, ALWAYS_OFF, _Recorder()).start_span("a", Context()) for choose in (_itself, light))
+    return type(ours) is type(theirs) and vars(ours) == vars(theirs)
+
+
+def _itself(tracer: sdk.Tracer) -> Tracer:
+    return tracer
 
 
 def _life(choose: Callable[[sdk.Tracer], Tracer], context: Context) -> tuple[Any, list[tuple[str, object]]]:
     """A span that has had everything done to it, and what its processor was told. Nothing of it is logged."""
-    recorder: Any = _Recorder()
-    no_info: Any = None
-    tracer = sdk.Tracer(
-        ALWAYS_ON,
-        Resource({"service.name": "probe"}),
-        recorder,
-        _Ids(),
-        no_info,
-        sdk.SpanLimits(max_events=2, max_links=1),
-        InstrumentationScope("probe"),
-        meter_provider=NoOpMeterProvider(),
-    )
+    recorder = _Recorder()
     other = SpanContext(4, 5, is_remote=False)
     given: dict[str, AnyValue] = {"text": "x", "list": ["y", 1]}
-    span = choose(tracer).start_span("a", context, SpanKind.SERVER, given, [Link(other, {"n": 1})], 1_000)
+    span = _tracer(choose, ALWAYS_ON, recorder).start_span(
+        "a", context, SpanKind.SERVER, given, [Link(other, {"n": 1})], 1_000
+    )
     span.set_attribute("number", 1)
     span.set_attribute("text", "z")
     span.set_attributes({"more": True, "number": 2.5})
@@ -104,3 +100,19 @@ def _life(choose: Callable[[sdk.Tracer], Tracer], context: Context) -> tuple[Any
     span.record_exception(ValueError("wrong"), {"k": "v"}, 3_000)
     span.end(4_000)
     return span, recorder.calls
+
+
+def _tracer(choose: Callable[[sdk.Tracer], Tracer], sampler: Sampler, processor: Any) -> Tracer:
+    no_info: Any = None
+    return choose(
+        sdk.Tracer(
+            sampler,
+            Resource({"service.name": "probe"}),
+            processor,
+            _Ids(),
+            no_info,
+            sdk.SpanLimits(max_events=2, max_links=1),
+            InstrumentationScope("probe"),
+            meter_provider=NoOpMeterProvider(),
+        )
+    )

@@ -46,14 +46,13 @@ _FLAGS = tuple(TraceFlags(value) for value in range(4))
 class SdkTracer(LightTracer):
     """Starts light spans by the sampler, ids, limits and processors of an SDK tracer, as they are at each start."""
 
-    _tracer: sdk.Tracer
-
     def __init__(self, tracer: sdk.Tracer) -> None:
         super().__init__(tracer)
+        self._sdk = tracer
         self._renew()
 
     def _renew(self) -> Origin:
-        tracer = self._tracer
+        tracer = self._sdk
         self._decide: Decide | None = known(tracer.sampler)
         self._ids = tracer.id_generator
         self._stock = type(self._ids) is RandomIdGenerator and not vars(self._ids)
@@ -80,7 +79,7 @@ class SdkTracer(LightTracer):
     ) -> Span:
         """See `LightTracer.begin`."""
         parent = _current(context)
-        tracer = self._tracer
+        tracer = self._sdk
         if not tracer._is_enabled():
             return NonRecordingSpan(parent)
         origin = self._origin
@@ -146,8 +145,8 @@ class SdkTracer(LightTracer):
             span._set_status_on_exception = set_status_on_exception
         return span
 
-    # The API's no-op tracer has it right for every tracer: it goes through `start_span`.
-    start_as_current_span = NoOpTracer.start_as_current_span
+    # Only `start_span` of the tracer that it is called on is used.
+    start_as_current_span = NoOpTracer.start_as_current_span  # pyright: ignore[reportAssignmentType]  # hence any tracer
 
 
 def _current(context: Context | None) -> SpanContext:

@@ -41,7 +41,7 @@ class LightTracer(Tracer):
         tracer = self._real()
         if isinstance(tracer, LightTracer):
             return tracer.begin(name, context, kind, make, *args, links=links, start_time=start_time)
-        attributes = None if isinstance(tracer, NoOpTracer) else make(*args)
+        attributes = None if isinstance(tracer, NoOpTracer | ProxyTracer) else make(*args)
         return tracer.start_span(name, context, kind, attributes, links, start_time)
 
     def _real(self) -> Tracer:
@@ -111,7 +111,7 @@ def finish(
     `end_time` in nanoseconds since the epoch, default now. Works with spans of anybody; for those of a light tracer
     the values must be plain: str, bool, int, float, bytes.
     """
-    at_once = getattr(span, "finish", None)
+    at_once = getattr(span, "_handrail_finish", None)
     if at_once is not None:
         at_once(attributes, name, end_time)
         return
