@@ -125,9 +125,9 @@ class Connection:
         self.over = True
         if self.span.is_recording():
             self._tell(raised, unanswered=unanswered)
-        self.span.end(self._ended_at or None)
         if self._opened is not None:
-            self._opened.discard(self)
+            self._opened.discard(self)  # before the end, as in an exchange
+        self.span.end(self._ended_at or None)
 
     def _tell(self, raised: BaseException | None, *, unanswered: bool) -> None:
         span = self.span
