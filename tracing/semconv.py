@@ -108,6 +108,12 @@ METRIC_CLIENT_DURATION: Final = (
     "s",
     "Duration of HTTP client requests, one per attempt, failures included.",
 )
+METRIC_LOOP_BLOCKED: Final = (
+    "handrail.event_loop.blocked.duration",
+    "s",
+    "How often and how long did something hold the event loop?",
+)
+LOOP_BLOCKED_BOUNDARIES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 METRIC_RETRIES: Final = (
     "handrail.client.retries",
     "{retry}",

@@ -24,6 +24,7 @@ from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
+    from .tracing.blocked import OpenExchanges
     from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
@@ -49,7 +50,7 @@ class Process:
         self._metrics_lock = threading.Lock()
         self._clients_on = True
         self._arrived: list[ModuleType] = []
-        self.logs: "Correlation | None" = None
+        self.logs: Correlation | None = None
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
@@ -109,6 +110,16 @@ class Process:
                 self.undo.append(tracing_outbound.install(self._arrived[0], measure))
             self.undo.append(resilience_outbound.install(self._arrived[0], self.registry))
             self._arrived.pop(0)
+
+    def watch_loops(self) -> "OpenExchanges | None":
+        """Notice what holds an event loop, from the first request on; where the requests that are open are kept."""
+        from . import _loops
+
+        bound = self.settings.tracing.telling.blocked_loop
+        opened = _loops.watch(bound, (lambda: _live(self).metrics().meter) if self._measuring else None)
+        if opened is not None and _loops.end not in self.undo:
+            self.undo.append(_loops.end)
+        return opened
 
     def tracing(self) -> Any:
         """The process's tracing, made at the first call."""
@@ -256,6 +267,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             routes=outermost,
             telling=process.settings.tracing.telling,
             measure=(lambda: _live(process).metrics().server) if process._measuring else None,
+            open_exchanges=process.watch_loops(),
         )
     if process.settings.tracing.telling.prometheus_path and process._measuring:
         from ._scrape import Scrape
