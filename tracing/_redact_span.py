@@ -19,7 +19,8 @@ __all__ = ["cleaned"]
 _QUERIES: Final = frozenset({semconv.URL_QUERY})
 _URLS: Final = frozenset({"url.full", "http.url", "http.target"})
 _KEYS: Final = _QUERIES | _URLS
-_TEXTS: Final = ("exception.message", "exception.stacktrace")
+_STACK: Final = "exception.stacktrace"
+_TEXTS: Final = ("exception.message", _STACK)
 
 
 def cleaned(span: ReadableSpan) -> ReadableSpan:
@@ -70,7 +71,9 @@ def _events(events: Any) -> Any:
 def _event(event: Event) -> Event:
     found = event.attributes or {}
     texts = {key: found[key] for key in _TEXTS if key in found}
-    new = {key: redact.text(value) if isinstance(value, str) else value for key, value in texts.items()}
+    new = {
+        key: redact.told(value, end=key == _STACK) if isinstance(value, str) else value for key, value in texts.items()
+    }
     if new == texts:
         return event
     return Event(event.name, _kept(found, {**found, **new}), event.timestamp)
@@ -83,5 +86,5 @@ def _kept(before: Mapping[str, Any], after: dict[str, Any]) -> Mapping[str, Any]
 
 
 def _status(status: Status) -> Status:
-    text = redact.text(status.description or "")
+    text = redact.told(status.description or "")
     return status if text == status.description else Status(status.status_code, text)

@@ -27,12 +27,14 @@ __all__ = [
     "protocol",
     "query",
     "text",
+    "told",
     "url",
     "use",
 ]
 
 _KEYS = re.compile(r"(?<![^=&;?#/])([^=&;?#/]+)=").findall
 _MOST_KEYS = 1024
+_MOST_TEXTS = 32
 
 
 class Redaction:
@@ -44,6 +46,7 @@ class Redaction:
     def __init__(self, deny: tuple[str, ...] = (), allow: tuple[str, ...] = ()) -> None:
         self.names = Names(tuple(deny), tuple(allow))
         self._harmless: set[str] = set()
+        self._texts: dict[str, str] = {}
         self._routes = RouteSecrets(self.names.hides)
 
     def query(self, text: str) -> str:
@@ -79,7 +82,14 @@ class Redaction:
 
     def text(self, text: str) -> str:
         """Free text, such as the message of an exception, without what looks like a secret."""
-        return _redact_text.clean(text, self.names)
+        found = self._texts.get(text)
+        if found is None:
+            found = _redact_text.clean(text, self.names)
+            if len(self._texts) >= _MOST_TEXTS:
+                self._texts.clear()
+            if len(found) <= _LONGEST:
+                self._texts[found] = found  # it is asked for again, just before the span is encoded
+        return found
 
     def _learn(self, keys: list[str]) -> None:
         if len(self._harmless) < _MOST_KEYS:  # strangers choose keys
@@ -133,6 +143,8 @@ def text(text: str) -> str:
 
 
 _MODULE_OF_BUILTINS: Final = "builtins"
+_LONGEST: Final = 64 * 1024
+"""Characters of a message or a stack trace: strangers can make them long, and each is scanned on the event loop."""
 
 
 _is_protocol = re.compile(r"(?=.{1,40}$)[a-z]{1,12}\d{0,2}(?:[._-][a-z]{0,12}\d{0,2}){0,4}").fullmatch
@@ -152,10 +164,19 @@ def exception(error: BaseException, *, escaped: bool = False) -> dict[str, str]:
     module = "" if kind.__module__ == _MODULE_OF_BUILTINS else f"{kind.__module__}."
     return {
         "exception.type": module + kind.__qualname__,
-        "exception.message": text(_said(error)),
-        "exception.stacktrace": text("".join(traceback.format_exception(error))),
+        "exception.message": told(_said(error)),
+        "exception.stacktrace": told("".join(traceback.format_exception(error)), end=True),
         "exception.escaped": str(escaped),
     }
+
+
+def told(said: str, *, end: bool = False) -> str:
+    """`text`, for what an exception says: of more than 64 Ki characters the first are kept, or the last lines."""
+    if len(said) > _LONGEST:
+        # Only at the end of a line: the name of a secret must not be cut off from its value.
+        cut = said.find("\n", len(said) - _LONGEST) + 1 if end else 0
+        said = (said[cut:] if cut else "") or said[:_LONGEST]
+    return text(said)
 
 
 def _said(error: BaseException) -> str:

@@ -104,6 +104,19 @@ def test_an_exception_is_told_as_the_sdk_tells_it() -> None:
     assert redact.exception(caught.value) == spans.finished[0].events[0].attributes
 
 
+def test_a_long_exception_is_bounded_and_cut_between_lines() -> None:
+    """Of a message the beginning, of a stack trace the last lines; a name is never cut off from its secret."""
+    lines = "\n".join(f"line {number} password=sesame{number}" for number in range(10_000))
+    message, stack = redact.told(lines), redact.told(lines, end=True)
+    assert message.startswith("line 0 password=REDACTED\n")
+    assert stack.endswith("line 9999 password=REDACTED")
+    assert stack.startswith("line ")
+    assert "sesame" not in message + stack
+    assert max(len(message), len(stack)) <= 64 * 1024
+    single = redact.told("x" * 100_000 + "\n", end=True)
+    assert len(single) == 64 * 1024
+
+
 def test_an_exception_that_cannot_be_printed() -> None:
     """A `__str__` that raises costs the message, not the span."""
 
