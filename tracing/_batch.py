@@ -120,6 +120,8 @@ class Batch(SpanProcessor):
         if self._queue.items:
             self._exporter.lost(len(self._queue.items), "the process ended before they left")
             self._queue.items.clear()
+        if thread is not None and thread.is_alive():
+            self._exporter.give_up()
         self._after(True)
 
     def _wake(self) -> bool:

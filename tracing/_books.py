@@ -19,13 +19,21 @@ class Books:
         self.destination = destination
         self.exported = 0
         self.lost = 0
+        self.closed = False
         self._reasons: Counter[str] = Counter()
         self._clock = clock
         self._since = 0.0
         self._last = 0.0
 
+    def deliver(self, count: int) -> None:
+        """Count `count` spans as taken by the destination."""
+        if not self.closed:
+            self.exported += count
+
     def lose(self, count: int, why: str) -> None:
         """Count `count` spans as lost because of `why`."""
+        if self.closed:
+            return
         self._last = self._clock()
         if not self.lost:
             self._since = self._last

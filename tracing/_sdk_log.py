@@ -7,12 +7,12 @@ lines of that thread come here instead; exporters that a service set up itself k
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from . import redact
 
-__all__ = ["listening", "reason"]
+__all__ = ["cause", "listening", "reason"]
 
 _EXPORTERS = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -42,6 +42,12 @@ def reason(message: str) -> str:
             message = found.expand(text)
             break
     return redact.text(" ".join(message.split()))[:200]
+
+
+def cause(messages: Sequence[str]) -> str:
+    """The reason among what was heard during one export: the last words are often only that it gave up."""
+    known = (message for message in messages if any(pattern.search(message) for pattern, _ in _REASONS))
+    return reason(next(known, messages[-1])) if messages else "export failed"
 
 
 @contextmanager

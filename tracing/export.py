@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, Sp
 from ._books import Books
 from ._encode_request import join
 from ._queue import Queued
-from ._sdk_log import listening, reason
+from ._sdk_log import cause, listening, reason
 from .health import Lost
 from .settings import LOCAL, TracingSettings
 
@@ -67,6 +67,9 @@ class CountedExporter(SpanExporter):
     def late(self, seconds: float) -> None:
         """Take note that somebody waited `seconds` for a flush and gave up."""
         raise NotImplementedError
+
+    def give_up(self) -> None:
+        """The process ends: what is under way counts as lost."""
 
     def losses(self) -> list[Lost]:
         """What was lost on the way to each destination, for `health`."""
@@ -158,6 +161,12 @@ class GuardedExporter(CountedExporter):
         """Say that a flush gave up after `seconds`."""
         self._tell(f"no answer within {seconds:g} s")
 
+    def give_up(self) -> None:
+        """The process ends: what is under way counts as lost, whatever comes of it."""
+        if self._waiting:
+            self._books.lose(self._waiting, "no answer before the end")
+            self._books.closed = True
+
     def losses(self) -> list[Lost]:
         """What was lost on the way to the destination."""
         return self._books.losses()
@@ -194,9 +203,9 @@ class GuardedExporter(CountedExporter):
             lost, why = count, reason(f"{type(error).__name__}: {error}")
         finally:
             self._waiting -= count
-        self._books.exported += count - lost
+        self._books.deliver(count - lost)
         if lost:
-            why = why or (reason(heard[-1]) if heard else "export failed")
+            why = why or cause(heard)
             self._books.lose(lost, why)
             self._tell(why)
         else:
@@ -257,6 +266,10 @@ class _Several(CountedExporter):
     def restart(self) -> None:
         for exporter in self._exporters:
             exporter.restart()
+
+    def give_up(self) -> None:
+        for exporter in self._exporters:
+            exporter.give_up()
 
     def losses(self) -> list[Lost]:
         return [lost for exporter in self._exporters for lost in exporter.losses()]

@@ -7,7 +7,7 @@ integers as strings, bytes in base64. One document for each trace of a batch, wi
 import json
 import math
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,16 +18,26 @@ __all__ = ["Json", "document", "lines"]
 
 Json = dict[str, object]
 
+_DOCUMENTS = 4
+"""Between two pauses: about 0.2 ms of work."""
 _HAS_IS_REMOTE = 0x100
 _IS_REMOTE = 0x200
 
 
-def lines(spans: Iterable[ReadableSpan]) -> list[str]:
-    """One JSON document for each trace among `spans`, in order of first appearance."""
+def lines(spans: Iterable[ReadableSpan], pause: Callable[[], None] = lambda: None) -> list[str]:
+    """One JSON document for each trace among `spans`, in order of first appearance.
+
+    `pause` is called every few documents: the place to let other threads run.
+    """
     traces: dict[int, list[ReadableSpan]] = {}
     for span in spans:
         traces.setdefault(_context(span).trace_id, []).append(span)
-    return [json.dumps(document(members), separators=(",", ":"), allow_nan=False) for members in traces.values()]
+    out: list[str] = []
+    for number, members in enumerate(traces.values()):
+        if number % _DOCUMENTS == _DOCUMENTS - 1:
+            pause()
+        out.append(json.dumps(document(members), separators=(",", ":"), allow_nan=False))
+    return out
 
 
 def document(spans: Iterable[ReadableSpan]) -> Json:

@@ -52,6 +52,12 @@ def collector(status: int) -> Iterator[tuple[int, list[tuple[str, dict[str, str]
         server.server_close()
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other processes of this user have lost is none of these tests' business."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
 def test_collector_that_takes_spans(tmp_path: Path) -> None:
     """A collector is asked with an export that holds no span, at the exporter's own path and with its headers."""
     with collector(200) as (port, requests):

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from handrail.cli import main
 from handrail.cli._findings import Finding
+from handrail.tracing.health import Lost, write
 
 TEXT = {"type": "string"}
 
@@ -156,5 +157,20 @@ def test_severity_of_an_id_is_documented() -> None:
     """The table in the docstring names every id once; an id is never used for two things."""
     lines = [line.split()[:2] for line in (Finding.__doc__ or "").splitlines() if line.strip().startswith("HR")]
     ids = [line[0] for line in lines]
-    assert len(ids) == len(set(ids)) == 18
+    assert len(ids) == len(set(ids)) == 19
     assert {line[1] for line in lines} == {"error", "warning", "info"}
+
+
+def test_lost_spans_are_shown(tmp_path: Path) -> None:
+    """HR015: what a process beside us has lost, with its destination, reason, counts and times; a warning."""
+    entry = Lost(destination="http://c:4318", reason="connection refused", count=7, exported=2, since=10.0, last=20.0)
+    write(tmp_path / "traces", "order", [entry])
+    code, document = doctor(tmp_path, {"HANDRAIL_TRACES_DIR": str(tmp_path / "traces")})
+    assert code == 0
+    findings = document["findings"]
+    assert isinstance(findings, list)
+    (found,) = [finding for finding in findings if finding["id"] == "HR015"]
+    assert found["severity"] == "warning"
+    assert found["what"].startswith("7 spans lost since 1970-01-01 ")
+    assert found["what"].endswith("2 arrived: connection refused")
+    assert found["where"] == f"http://c:4318, from order, pid {os.getpid()}"

@@ -38,6 +38,7 @@ def test_it_ends_in_time(tmp_path: Path, dead: str, more: list[str], how: signal
         endpoint = peer.removesuffix("/stock") if dead == "silent" else f"http://127.0.0.1:{free_port()}"
         environ = {
             "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
             "HANDRAIL_FLUSH_TIMEOUT": str(FLUSH),
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "60000",  # nothing is tried before the end

@@ -22,6 +22,7 @@ class Finding:
     HR012 warning  tracing is switched off
     HR013 info     no collector is set, spans go to the local store
     HR014 warning  the disk holds less than the bound of the local store
+    HR015 warning  a process that runs here, or ended within the last hour, has lost spans
     HR020 warning  another tracer is active in processes started here
     HR021 info     another tracer or instrumentation is installed
     HR022 warning  several OpenTelemetry distributions compete

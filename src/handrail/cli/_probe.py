@@ -6,17 +6,22 @@ import shutil
 import socket
 import ssl
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ..tracing import health
 from ..tracing.settings import TracingSettings
 from ._findings import Finding
 
-__all__ = ["TIMEOUT", "collector", "store", "without_secret"]
+__all__ = ["TIMEOUT", "collector", "lost", "store", "without_secret"]
 
 TIMEOUT = 2.0
 """Seconds for each step of asking the collector."""
+
+_SHOWN = 5
+"""Entries about lost spans."""
 
 _HINTS = {
     401: "set the credentials in OTEL_EXPORTER_OTLP_HEADERS",
@@ -116,6 +121,26 @@ def store(settings: TracingSettings) -> Finding | None:
             mend="free some space, or lower HANDRAIL_TRACES_MAX_BYTES",
         )
     return None
+
+
+def lost(settings: TracingSettings) -> list[Finding]:
+    """What processes that share the settings have lost, the newest few: they say it beside the local store."""
+    return [
+        Finding(
+            id="HR015",
+            severity="warning",
+            what=f"{entry.count} {'span' if entry.count == 1 else 'spans'} lost since {_clock(entry.since)}, "
+            f"last at {_clock(entry.last)}, {entry.exported} arrived: {entry.reason}",
+            where=f"{entry.destination}, from {entry.service or 'a process'}, "
+            f"{'pid' if entry.alive else 'ended, pid'} {entry.pid}",
+            mend="see what the reason says; for bursts raise OTEL_BSP_MAX_QUEUE_SIZE or HANDRAIL_QUEUE_MAX_BYTES",
+        )
+        for entry in health.lost(settings.store)[:_SHOWN]
+    ]
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _unwritable(base: Path) -> str | None:

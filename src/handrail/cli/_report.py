@@ -158,6 +158,7 @@ def _spans(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         what = "tracing is switched off: no spans leave this process"
         return [Finding(id="HR012", severity="warning", what=what, where=where, mend=f"take {where} away")]
     out = [finding for finding in (_probe.collector(tracing, environ), _probe.store(tracing)) if finding]
+    out += _probe.lost(tracing)
     if tracing.exporters == ("local",):
         out.append(
             Finding(
