@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 if TYPE_CHECKING:
+    from ._work import capture, carry, resume
     from .resilience.errors import (
         AttemptTimedOut,
         BulkheadFull,
@@ -40,7 +41,10 @@ __all__ = [
     "SettingsError",
     "TimedOut",
     "__version__",
+    "capture",
+    "carry",
     "protect",
+    "resume",
 ]
 
 A = TypeVar("A", bound=Callable[..., Any])
@@ -72,6 +76,10 @@ def __getattr__(name: str) -> Any:
         from . import settings
 
         return getattr(settings, name)
+    if name in ("capture", "carry", "resume"):
+        from . import _work
+
+        return getattr(_work, name)
     if name in __all__:
         from .resilience import errors
 
