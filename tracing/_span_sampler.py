@@ -1,6 +1,7 @@
 """What the SDK's own samplers decide, without asking them for a result object and a copy of the attributes."""
 
 from collections.abc import Callable
+from typing import Any
 
 from opentelemetry.sdk.trace.sampling import (
     Decision,
@@ -17,13 +18,15 @@ __all__ = ["Decide", "known"]
 Decide = Callable[[SpanContext | None, int], Decision]
 """(the parent where it is valid, the trace id) -> the decision; attributes and trace state stay as they were."""
 
-_SAMPLED = 1
 _DELEGATES = (
     "_local_parent_not_sampled",
     "_local_parent_sampled",
     "_remote_parent_not_sampled",
     "_remote_parent_sampled",
+    "_root",
 )
+_ROOT = 4
+_IS_REMOTE, _FLAGS, _SAMPLED = 2, 3, 1  # a SpanContext is a tuple, and its properties are functions
 
 
 def known(sampler: object) -> Decide | None:
@@ -52,14 +55,16 @@ def _ratio(bound: int, limit: int) -> Decide:
 
 
 def _parent_based(sampler: object) -> Decide | None:
-    root = known(getattr(sampler, "_root", None))
-    delegates = [found for name in _DELEGATES if (found := known(getattr(sampler, name, None))) is not None]
-    if root is None or len(delegates) != len(_DELEGATES):
+    delegates = [getattr(sampler, name, None) for name in _DELEGATES]
+    decides = [known(delegate) for delegate in delegates]
+    if None in decides:
         return None
+    # Most delegates say the same each time, and need not be asked.
+    fixed = [getattr(delegate, "_decision", None) for delegate in delegates]
 
     def decide(parent: SpanContext | None, trace_id: int) -> Decision:
-        if parent is None:
-            return root(parent, trace_id)
-        return delegates[2 * parent.is_remote + (parent.trace_flags & _SAMPLED)](parent, trace_id)
+        parts: Any = parent
+        index = _ROOT if parent is None else 2 * parts[_IS_REMOTE] + (parts[_FLAGS] & _SAMPLED)
+        return fixed[index] or decides[index](parent, trace_id)  # type: ignore[misc]  # none of them is None
 
     return decide

@@ -40,6 +40,7 @@ _tuple: Any = tuple.__new__
 _DROP = Decision.DROP
 _SAMPLE = Decision.RECORD_AND_SAMPLE
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
+_TRACE_ID, _TRACE_FLAGS, _STATE, _VALID = 0, 3, 4, 5  # a SpanContext is a tuple, and its properties are functions
 _FLAGS = tuple(TraceFlags(value) for value in range(4))
 
 
@@ -91,14 +92,14 @@ class SdkTracer(LightTracer):
             or ids is not self._ids
         ):
             origin = self._renew()
-        above: SpanContext | None = parent
+        above: SpanContext | None = None
+        parts: Any
         state: TraceState | None = None
-        trace_id, _, _, inherited, parents_state, valid = parent
-        if valid:
-            state = parents_state
-            random = inherited & _RANDOM
+        if parent is not INVALID_SPAN_CONTEXT and parent[_VALID]:
+            above = parts = parent
+            trace_id, state = parts[_TRACE_ID], parts[_STATE]
+            random = parts[_TRACE_FLAGS] & _RANDOM
         else:
-            above = None
             trace_id = (self._stock and getrandbits(128)) or ids.generate_trace_id()
             random = _RANDOM if self._stock or ids.is_trace_id_random() else 0
         attributes: Attributes = None
@@ -112,7 +113,8 @@ class SdkTracer(LightTracer):
                 attributes = make(*args)
         flags = _FLAGS[random | (decision is _SAMPLE)]
         if self._stock and (span_id := getrandbits(64)):
-            mine = _tuple(SpanContext, (trace_id, span_id, False, flags, state or DEFAULT_TRACE_STATE, True))
+            state = DEFAULT_TRACE_STATE if state is None else state
+            mine = _tuple(SpanContext, (trace_id, span_id, False, flags, state, True))
         else:
             mine = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
         count = tracer._tracer_metrics.start_span(above, decision) if self._counted else None
