@@ -119,7 +119,13 @@ def _add_buckets(family: Family, point: HistogramDataPoint, labels: Labels) -> N
             one = exemplars[at]
             trace = {"trace_id": format_trace_id(one.trace_id or 0), "span_id": format_span_id(one.span_id or 0)}
             exemplar = Exemplar(trace, one.value, one.time_unix_nano / 1e9)
-        family.add_sample(f"{family.name}_bucket", {**labels, "le": repr(bound) if bound < math.inf else "+Inf"}, running, None, exemplar)
+        family.add_sample(
+            f"{family.name}_bucket",
+            {**labels, "le": repr(bound) if bound < math.inf else "+Inf"},
+            running,
+            None,
+            exemplar,
+        )
     family.add_sample(f"{family.name}_count", labels, point.count)
     family.add_sample(f"{family.name}_sum", labels, point.sum)
 

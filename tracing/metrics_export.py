@@ -56,6 +56,7 @@ class Destination:
         self._silent_until = self._paused_until = -1.0
         self._failing = False
         self._refused = False
+        self._closed = False
 
     def export(self, data: MetricsData) -> bool:
         """Hand everything over; False where it did not arrive."""
@@ -80,8 +81,11 @@ class Destination:
             self._failed(reason(next(filter(_tells, heard), heard[-1])) if heard else "export failed")
         return done
 
-    def shutdown(self) -> None:
-        """Stop; an export under way on another thread gives up its retries."""
+    def shutdown(self, *, waiting: bool = False) -> None:
+        """Stop; an export under way on another thread gives up its retries. `waiting`: nobody waits for it."""
+        if waiting and not self._closed:
+            self._failed("no answer before the end")
+        self._closed = True
         if self._inner is not None and self._pid == os.getpid():
             with listening(lambda _message: None):
                 self._inner.shutdown()
@@ -93,6 +97,8 @@ class Destination:
         return self._inner
 
     def _failed(self, why: str) -> None:
+        if self._closed:
+            return  # said when it was closed
         self._failing = True
         now = self._now()
         if _UNKNOWN_HERE.search(why):
@@ -137,6 +143,13 @@ class Pump:
 
             os.register_at_fork(after_in_child=in_child)
 
+    # Made anew in a forked child.
+    _lock: threading.Lock
+    _wake: threading.Event
+    _done: threading.Event
+    _thread: threading.Thread
+    _arrived: bool
+
     def flush(self, seconds: float) -> bool:
         """Export now; False where that was not done within `seconds`, or did not arrive."""
         return self.ask().wait(seconds) and self._arrived
@@ -157,9 +170,9 @@ class Pump:
         if self._stopped:
             return
         self._stopped = True
-        self.ask().wait(seconds)
+        late = not self.ask().wait(seconds)
         for destination in self._destinations:
-            destination.shutdown()
+            destination.shutdown(waiting=late and seconds > 0)
 
     def _start(self) -> None:
         if self._stopped:

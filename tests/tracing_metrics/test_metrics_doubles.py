@@ -37,7 +37,14 @@ async def _ok(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _ask(app: Any) -> None:
-    scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": [], "http_version": "1.1"}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "scheme": "http",
+        "headers": [],
+        "http_version": "1.1",
+    }
     scope |= {"server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "query_string": b"", "root_path": ""}
 
     async def receive() -> dict[str, Any]:

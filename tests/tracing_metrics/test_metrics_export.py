@@ -5,12 +5,13 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
@@ -170,8 +171,10 @@ def test_a_dead_collector(caplog: pytest.LogCaptureFixture, started: list[metric
     assert {record.name for record in caplog.records} == {"handrail"}
 
 
-def test_a_frozen_collector_does_not_hold_the_end(started: list[metrics.Metrics]) -> None:
-    """It takes the connection and never answers: the bound holds."""
+def test_a_frozen_collector_does_not_hold_the_end(
+    caplog: pytest.LogCaptureFixture, started: list[metrics.Metrics]
+) -> None:
+    """It takes the connection and never answers: the bound holds, and one line says what is missing."""
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         found = _start(started, f"http://127.0.0.1:{frozen.getsockname()[1]}/v1/metrics")
         _serve(found)
@@ -179,6 +182,8 @@ def test_a_frozen_collector_does_not_hold_the_end(started: list[metrics.Metrics]
         assert not found.flush(0.2)
         found.shutdown(0.2)
         assert time.monotonic() - begun < 2
+    (line,) = caplog.messages
+    assert "no answer before the end" in line
 
 
 class _Answers(MetricExporter):
@@ -211,14 +216,14 @@ BROKEN = "Failed to export metrics batch code: 500, reason: Oops"
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_collector_without_metrics(caplog: pytest.LogCaptureFixture, asked: bool) -> None:
     """404: said once, as INFO where nobody asked for metrics, and asked again every ten minutes in silence."""
-    now = 0.0
+    clock = [0.0]
     exporter = _Answers(REFUSED, REFUSED, "", BROKEN)
-    destination = Destination(lambda: exporter, "jaeger", asked=asked, now=lambda: now)
+    destination = Destination(lambda: exporter, "jaeger", asked=asked, now=lambda: clock[0])
     with caplog.at_level(logging.INFO):
-        for now in (0.0, 60.0, 599.0):
+        for clock[0] in (0.0, 60.0, 599.0):
             assert not destination.export(MetricsData([]))
         assert exporter.calls == 1
-        for now in (601.0, 1202.0):
+        for clock[0] in (601.0, 1202.0):
             destination.export(MetricsData([]))
         destination.export(MetricsData([]))
     assert exporter.calls == 4
@@ -231,21 +236,27 @@ def test_a_collector_without_metrics(caplog: pytest.LogCaptureFixture, asked: bo
 
 def test_an_exporter_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     """The exporting thread survives it, with one line a minute."""
-    now = 0.0
+    clock = [0.0]
 
     def make() -> MetricExporter:
         raise OSError("no such certificate")
 
-    destination = Destination(make, "there", now=lambda: now)
-    for now in (0.0, 30.0, 61.0):
+    destination = Destination(make, "there", now=lambda: clock[0])
+    for clock[0] in (0.0, 30.0, 61.0):
         assert not destination.export(MetricsData([]))
-    assert caplog.messages == ["metrics do not reach there: OSError: no such certificate; requests are not affected"] * 2
+    assert (
+        caplog.messages == ["metrics do not reach there: OSError: no such certificate; requests are not affected"] * 2
+    )
 
 
 def test_a_callback_that_raises_is_survived(collector: Collector, started: list[metrics.Metrics]) -> None:
     """A gauge of the service that fails does not keep the rest from leaving."""
     found = _start(started, collector.url)
-    found.meter.create_observable_gauge("shop.broken", [lambda _options: 1 / 0])  # type: ignore[list-item]  # on purpose
+
+    def broken(_options: CallbackOptions) -> Iterable[Observation]:
+        raise ZeroDivisionError
+
+    found.meter.create_observable_gauge("shop.broken", [broken])
     _serve(found)
     found.flush(5)
     _serve(found)

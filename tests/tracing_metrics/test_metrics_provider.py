@@ -205,7 +205,7 @@ def test_delta_and_cumulative() -> None:
 
 
 def test_an_exemplar_is_given_once_to_each_reader() -> None:
-    """Two destinations, two memories: what one took is not missing at the other; a push has it once, a page keeps it."""
+    """Two destinations, two memories: what one took the other has; a push has it once, a page keeps it."""
     from handrail.tracing.metrics_points import Reader
 
     found = metrics.start(settings(prometheus="/metrics"))

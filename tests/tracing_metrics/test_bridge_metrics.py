@@ -1,0 +1,129 @@
+"""Resilience's events as metrics: which question each answers, and that targets are bounded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import metrics as api
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from handrail._bridge_metrics import MetricsBridge, observe_breakers
+from handrail.resilience import events
+from handrail.resilience.registry import Registry
+from tests.tracing_metrics.meters import by_name
+
+TARGET = "http://payment:8003"
+
+
+@pytest.fixture
+def reader() -> InMemoryMetricReader:
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def meter(reader: InMemoryMetricReader) -> Iterator[api.Meter]:
+    provider = MeterProvider([reader])
+    yield provider.get_meter("handrail")
+    provider.shutdown()
+
+
+def _told(reader: InMemoryMetricReader) -> dict[str, list[tuple[dict[str, Any], float]]]:
+    data = reader.get_metrics_data()
+    assert data is not None
+    return {name: [(dict(one.attributes), one.value) for one in points] for name, points in by_name(data).items()}
+
+
+EVENTS = [
+    (
+        events.RetryScheduled(TARGET, "GET", 1, 0.1, "503"),
+        "handrail.client.retries",
+        {"handrail.retry.cause": "503"},
+    ),
+    (
+        events.NotRetried(TARGET, "POST", 1, "timeout", "unsafe_method"),
+        "handrail.client.retries.refused",
+        {"handrail.retry.cause": "timeout", "handrail.retry.reason": "unsafe_method"},
+    ),
+    (
+        events.RetriesExhausted(TARGET, "GET", 3, 0.4, "connect"),
+        "handrail.client.retries.exhausted",
+        {"handrail.retry.cause": "connect"},
+    ),
+    (
+        events.CircuitChanged(TARGET, "GET", "closed", "open", 0.6, 12, 15.0),
+        "handrail.circuit_breaker.transitions",
+        {"handrail.circuit_breaker.from": "closed", "handrail.circuit_breaker.to": "open"},
+    ),
+    (
+        events.CallRejected(TARGET, "GET", "circuit_breaker", "CircuitOpen", 3.0),
+        "handrail.client.calls.rejected",
+        {"handrail.policy": "circuit_breaker"},
+    ),
+    (
+        events.CallTimedOut(TARGET, "GET", "attempt_timeout", 1, 2.0, 2.0),
+        "handrail.client.timeouts",
+        {"handrail.policy": "attempt_timeout"},
+    ),
+    (
+        events.AttemptFailed(TARGET, "GET", 1, "network"),
+        "handrail.client.bodies.failed",
+        {"handrail.retry.cause": "network"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "name", "attributes"), EVENTS, ids=[name for _, name, _ in EVENTS])
+def test_each_event_is_counted(
+    reader: InMemoryMetricReader, meter: api.Meter, event: events.Event, name: str, attributes: dict[str, Any]
+) -> None:
+    """One counter for each kind of event, with the target and what tells its cases apart."""
+    bridge = MetricsBridge(lambda: meter)
+    bridge(event)
+    bridge(event)
+    assert _told(reader) == {name: [({"handrail.target": TARGET, **attributes}, 2)]}
+
+
+def test_every_kind_of_event_has_a_metric() -> None:
+    """A new event without one fails here."""
+    kinds = {kind.__name__ for kind in events.Event.__subclasses__()}  # slots make two classes of each
+    assert {type(event).__name__ for event, _, _ in EVENTS} == kinds
+
+
+def test_targets_are_bounded(reader: InMemoryMetricReader, meter: api.Meter) -> None:
+    """A crawler meets any number of origins: from the limit on they share one series."""
+    bridge = MetricsBridge(lambda: meter, limit=2)
+    for target in ("a", "b", "c", "d", "a"):
+        bridge(events.CallTimedOut(target, "GET", "attempt_timeout", 1, 2.0, 2.0))
+    policy = {"handrail.policy": "attempt_timeout"}
+    assert sorted(_told(reader)["handrail.client.timeouts"], key=str) == [
+        ({"handrail.target": "a", **policy}, 2),
+        ({"handrail.target": "b", **policy}, 1),
+        ({"otel.metric.overflow": True}, 2),
+    ]
+
+
+def test_without_a_meter_nothing_is_kept() -> None:
+    """Nobody wants metrics: the bridge holds nothing, and asks again at the next event."""
+    bridge = MetricsBridge(lambda: None)
+    bridge(EVENTS[0][0])
+    assert not bridge._counters
+    assert not bridge._targets
+
+
+def test_the_state_of_each_breaker(reader: InMemoryMetricReader, meter: api.Meter) -> None:
+    """0 closed, 1 half open, 2 open, for each target that is known now; none once handrail is off."""
+    registry: Registry | None = Registry()
+    observe_breakers(meter, lambda: registry)
+    assert registry is not None
+    entry = registry.pipeline("http", "payment", 8003)
+    registry.pipeline("http", "stock", 80)
+    entry.breaker._machine.open()
+    assert _told(reader) == {
+        "handrail.circuit_breaker.state": [
+            ({"handrail.target": TARGET}, 2),
+            ({"handrail.target": "http://stock"}, 0),
+        ]
+    }
+    registry = None
+    assert reader.get_metrics_data() is None
