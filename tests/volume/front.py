@@ -23,6 +23,7 @@ STOCK, PAY, MAIL = (os.environ.get(f"VOLUME_{name}", "") for name in ("STOCK", "
 router = APIRouter()
 jobs: queue.SimpleQueue[dict[str, str] | None] = queue.SimpleQueue()
 client = httpx.AsyncClient(limits=httpx.Limits(max_connections=400), timeout=30)
+blocking = httpx.Client(limits=httpx.Limits(max_connections=400), timeout=30)
 note: Callable[..., str]
 
 
@@ -64,7 +65,7 @@ async def mail(number: int) -> None:
 def pay(number: int) -> None:
     """In another thread."""
     note("thread")
-    httpx.get(f"{PAY}/pay/{number}", timeout=30).raise_for_status()
+    blocking.get(f"{PAY}/pay/{number}").raise_for_status()
 
 
 async def count(number: int) -> None:
