@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from starlette.middleware.opentelemetry import OpenTelemetryMiddleware as StarletteMiddleware
 
 from .load import ASGIApp, plain_app, requests, routed_app
-from .providers import everything, one_in_ten
+from .providers import everything, one_in_ten, read
 from .work import Contender, Work
 
 __all__ = ["CONTENDERS", "contrib", "ours", "starlettes"]
@@ -70,7 +70,7 @@ def _bare(app: ASGIApp, _provider: TracerProvider) -> ASGIApp:
 def _work(around: Around, *, provider: Provider = everything, routed: bool = True) -> Callable[[SpanProcessor], Work]:
     def make(processor: SpanProcessor) -> Work:
         app: ASGIApp = routed_app() if routed else plain_app
-        return Work(requests(around(app, provider(processor)), continued=provider is everything))
+        return Work(requests(around(app, provider(processor)), continued=provider is not one_in_ten))
 
     return make
 
@@ -94,5 +94,6 @@ CONTENDERS = [
     *_contenders("", ""),
     Contender("contrib+route", "contrib ASGI within Starlette, with route", _work(contrib_route), "bare"),
     *_contenders("plain-", ", plain ASGI", routed=False),
+    *_contenders("read-", ", spans read by a processor", provider=read),
     *_contenders("tenth-", ", 10 % of new traces", provider=one_in_ten, step=300),
 ]

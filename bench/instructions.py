@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .contenders import find
-from .worker import environment
+from .worker import SLOWER, environment
 
 __all__ = ["VALGRIND", "Count", "available", "count"]
 
@@ -54,7 +54,7 @@ def _slope(name: str, totals: list[int]) -> Count:
 def _total(name: str, times: int) -> int:
     done = subprocess.run(
         [*VALGRIND, "--cachegrind-out-file=/dev/null", sys.executable, "-m", "bench.worker", "count", name, str(times)],
-        env=environment(),
+        env=environment() | {SLOWER: "50"},  # about what valgrind makes of it
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -4,7 +4,7 @@ No two requests of one run are alike in trace, path, query and port, so that nob
 """
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from typing import Any
 
 from starlette.applications import Starlette
@@ -79,7 +79,7 @@ async def _send(message: Message) -> None:
     pass
 
 
-def requests(app: ASGIApp, *, continued: bool = True) -> Callable[[], Awaitable[None]]:
+def requests(app: ASGIApp, *, continued: bool = True) -> Callable[[], Coroutine[object, object, None]]:
     """One request in process at each call; `continued` ones carry a sampled traceparent, others start a trace."""
     scopes = _scopes(continued=continued)
 

@@ -36,6 +36,8 @@ def names(rows: Sequence[Row]) -> list[str]:
     """Every contender that these rows need, bases first, each once."""
     found: dict[str, None] = {}
     for row in rows:
+        if row.group == "lag":  # a process of another kind
+            continue
         for name in (row.peer, row.ours):
             base = find(name).base
             found.update({base: None, name: None} if base else {name: None})
@@ -60,9 +62,7 @@ def results(rows: Sequence[Row], counts: Mapping[str, Count] | None, rounds: Rou
     ]
 
 
-def as_json(
-    found: Sequence[Result], counts: Mapping[str, Count] | None, rounds: Rounds | None
-) -> dict[str, list[dict[str, object]] | dict[str, dict[str, object]]]:
+def as_json(found: Sequence[Result], counts: Mapping[str, Count] | None, rounds: Rounds | None) -> dict[str, object]:
     """`rows` with ratio, target and verdict; `contenders` with their added cost."""
     contenders: dict[str, dict[str, object]] = {}
     for name in names([result.row for result in found]):

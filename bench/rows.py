@@ -1,6 +1,7 @@
 """The table of what is compared with whom, and how much of the peer's cost we allow ourselves.
 
-A peer without a base is compared with all that it costs.
+A peer without a base is compared with all that it costs. The group "lag" compares the 99th percentile of an event
+loop's lag, in time alone.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ ROWS = (
     Row("inbound", "span-starlette", "ours", "starlette", 0.7),
     Row("inbound", "span-route", "ours", "contrib+route"),
     Row("inbound", "span-plain", "plain-ours", "plain-contrib"),
+    Row("inbound", "span-read", "read-ours", "read-contrib", 0.35),
     Row("inbound", "protect", "protect", "contrib"),
     Row("inbound", "protect-starlette", "protect", "starlette"),
     Row("inbound", "protect-metrics", "protect-metrics", "contrib"),
@@ -42,6 +44,10 @@ ROWS = (
     Row("logs", "line", "line-ids", "line"),
     Row("logs", "line-json", "line-json", "line"),
     Row("loop", "watch", "watched", "turns", 0.01),
+    Row("lag", "lag", "lag-ours", "lag-noop", 2.0),
+    Row("lag", "lag-stock", "lag-stock", "lag-noop"),
+    Row("lag", "lag-contrib", "lag-contrib", "lag-noop"),
+    Row("lag", "lag-off", "lag-noop", "lag-off"),
 )
 
 

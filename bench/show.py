@@ -7,11 +7,26 @@ from rich.table import Table
 
 from .contenders import find
 from .instructions import Count
+from .lag import TITLES, Lags
 from .produced import Produced
 from .results import Result, added, names
 from .timing import Rounds, Spread
 
-__all__ = ["contenders", "production", "rows"]
+__all__ = ["contenders", "lags", "production", "rows"]
+
+
+def lags(console: Console, found: Mapping[str, Sequence[Lags]]) -> None:
+    """How late the event loop was."""
+    table = Table(title="how late the event loop is at 3,000 requests a second, ms (p10..p90)", title_justify="left")
+    table.add_column("variant")
+    for share in ("p50", "p90", "p99"):
+        table.add_column(share, justify="right", no_wrap=True)
+    table.add_column("spans arrived", justify="right")
+    for name, each in found.items():
+        figures = [_spread(Spread.of(lags[share] for lags in each), 2) for share in ("p50", "p90", "p99")]
+        arrived = sum(lags["arrived"] for lags in each) / sum(lags["made"] for lags in each)
+        table.add_row(TITLES[name], *figures, f"{arrived:.2%}" if arrived else "")
+    console.print(table)
 
 
 def rows(console: Console, found: Sequence[Result], *, missing: str) -> None:
@@ -27,8 +42,8 @@ def rows(console: Console, found: Sequence[Result], *, missing: str) -> None:
         verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[result.met]
         table.add_row(
             f"{row.group} {row.name}",
-            find(row.ours).title,
-            find(row.peer).title,
+            _title(row.ours),
+            _title(row.peer),
             missing if result.instructions is None else f"{result.instructions:.3f}",
             _spread(result.time, 2),
             "" if row.target is None else f"{row.target:g}",
@@ -64,6 +79,10 @@ def production(console: Console, made: Mapping[str, Produced]) -> None:
         console.print(f"  {find(name).title}: {what}", highlight=False)
         if what.attributes:
             console.print(f"    {' '.join(what.attributes)}", style="dim", highlight=False)
+
+
+def _title(name: str) -> str:
+    return TITLES[name] if name in TITLES else find(name).title
 
 
 def _spread(spread: Spread | None, digits: int) -> str:

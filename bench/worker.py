@@ -13,7 +13,10 @@ import time
 
 from .work import Work
 
-__all__ = ["environment"]
+__all__ = ["SLOWER", "environment"]
+
+SLOWER = "BENCH_SLOWER"
+"""How many times as long as usual everything takes, for what goes by the clock."""
 
 
 def environment() -> dict[str, str]:
