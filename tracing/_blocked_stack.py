@@ -22,6 +22,7 @@ _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("pl
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 _ADVICE: Final = (
+    ("AsyncClient(", "make the client once, when the application starts: it reads the CA certificates"),
     ("time.sleep", "use `await asyncio.sleep(...)`"),
     ("requests", "use httpx.AsyncClient, or run it in a thread: `await asyncio.to_thread(...)`"),
     ("urllib", "use httpx.AsyncClient, or run it in a thread: `await asyncio.to_thread(...)`"),
@@ -115,7 +116,7 @@ def _advice(line: str, modules: frozenset[str]) -> str:
         if word in modules or word in line:
             return advice
     if _SLEEP(line):
-        return _ADVICE[0][1]
+        return _ADVICE[1][1]
     return _OTHERWISE
 
 

@@ -37,6 +37,9 @@ _REST: Final = 1.0
 _AGAIN: Final = 60.0
 _MOST_PLACES: Final = 256
 
+_COMPUTED: Final = 0.25
+"""Share of a time in which only one thread ran that the process must have computed; else the machine stood still."""
+
 
 @dataclass(eq=False, slots=True)
 class _Hold:
@@ -159,7 +162,7 @@ class LoopWatch:
     def _was_late(self, heart: _Heart, late: float, cpu: float, now: float) -> None:
         hold = heart.hold
         if hold is None and now - self._ticked > self.period + self.bound / 2:
-            if cpu < late / 2:
+            if cpu < late * _COMPUTED:
                 return  # the thread did not run either, and nobody computed: it was the machine
             hold = _Hold(heart.at, time.time_ns(), None, None, set(self.open), len(self.open))
         if self.on_blocked is not None:
@@ -237,7 +240,7 @@ class LoopWatch:
             time.sleep(self.period)  # cheaper than an event with a timeout
             now, cpu_now = time.monotonic(), time.process_time()
             slept = now - self._ticked - self.period
-            if slept > self.bound / 2 and cpu_now - cpu < slept / 2:
+            if slept > self.bound / 2 and cpu_now - cpu < slept * _COMPUTED:
                 for heart in tuple(self._hearts.values()):  # the machine stood still
                     heart.at += slept
             self._ticked, cpu = now, cpu_now
