@@ -54,22 +54,16 @@ class Process:
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
+        from . import _work
         from ._bridge import Bridge
 
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
         self._count_decisions()
         self._redact()
         self._correlate_logs()
-        self._carry_context()
+        self.undo.append(_work.install())
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
-
-    def _carry_context(self) -> None:
-        from . import _work
-        from .resilience import call
-        from .tracing import context
-
-        self.undo.append(context.install((call._deadline,), _work.arrived))
 
     def _count_decisions(self) -> None:
         if self._measuring:

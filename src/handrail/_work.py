@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
     from opentelemetry.util.types import Attributes
 
-__all__ = ["arrived", "capture", "carry", "resume"]
+__all__ = ["arrived", "capture", "carry", "install", "resume"]
 
 _log = logging.getLogger("handrail")
 _watched = 0
 """The process whose end is watched; a child by fork watches its own."""
+
+
+def install() -> Callable[[], None]:
+    """Carry the current span into threads and executors, and a caller's deadline into executors; returns the undo."""
+    from .resilience import call
+    from .tracing import context
+
+    return context.install((call._deadline,), arrived)
 
 
 def resume(carrier: "Carrier | CarrierOf", name: str, *, link: bool = True, attributes: "Attributes" = None) -> Resume:
@@ -54,7 +62,7 @@ def _tracer() -> "Tracer | None":
         return None
     tracing = process.tracing()
     if _watched != os.getpid():
-        _watch_the_end(process.settings.tracing.flush_timeout)
+        _watch_the_end(process)
     tracer: Tracer = tracing.tracer
     return tracer
 
@@ -74,18 +82,25 @@ def arrived(fn: Callable[..., Any], carrier: dict[str, str]) -> Callable[..., An
     return Carried(fn, context_of(carrier))
 
 
-def _watch_the_end(seconds: float) -> None:
+def _watch_the_end(process: _wire.Process) -> None:
     """`atexit` is the provider's; a child of multiprocessing does not run it, and SIGTERM runs nothing."""
     global _watched
     _watched = os.getpid()
     from .tracing import _context_exit
 
-    _context_exit.before_sigterm(_flush, seconds)
+    undo = _context_exit.before_sigterm(_flush, process.settings.tracing.flush_timeout)
+    process.undo.append(lambda: _unwatch(undo))
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _flush, exitpriority=10)
+
+
+def _unwatch(undo: Callable[[], None]) -> None:
+    global _watched
+    _watched = 0
+    undo()
 
 
 def _flush() -> None:

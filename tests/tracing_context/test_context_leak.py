@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 import handrail
-from handrail.tracing import _context_lent, context
+from handrail.tracing import context
 from handrail.tracing._context_lent import LENT_FOR, Lent, lend
 from handrail.tracing.testing import Spans
 from tests.wiring.asgi_drive import request
@@ -51,8 +51,8 @@ class Worker:
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let so much time pass."""
     now, monotonic = time.time_ns, time.monotonic
-    monkeypatch.setattr(_context_lent.time, "time_ns", lambda: now() + int(seconds * 1e9))
-    monkeypatch.setattr(_context_lent.time, "monotonic", lambda: monotonic() + seconds)
+    monkeypatch.setattr(time, "time_ns", lambda: now() + int(seconds * 1e9))
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + seconds)
 
 
 def parent_of(worker: Worker, tracer: Tracer) -> SpanContext | None:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -305,3 +306,29 @@ def test_switched_off(spans: Spans, monkeypatch: pytest.MonkeyPatch, variable: s
     with handrail.resume({}, "work") as span:
         assert not span.is_recording()
     assert spans.finished == ()
+
+
+def test_the_signal_is_given_back(spans: Spans) -> None:
+    """SIGTERM is watched from the first work on, by one handler, and no more once handrail is undone."""
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    for _ in range(2):
+        with handrail.resume({}, "work"):
+            watched = signal.getsignal(signal.SIGTERM)
+            assert callable(watched)
+        _wire.switch_off()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_handler_of_the_service_stays(spans: Spans) -> None:
+    """Where the worker handles SIGTERM itself, or does so later, its handler is left alone."""
+
+    def own(*_: object) -> None: ...
+
+    for early in (True, False):
+        if early:
+            signal.signal(signal.SIGTERM, own)
+        with handrail.resume({}, "work"):
+            signal.signal(signal.SIGTERM, own)
+        _wire.switch_off()
+        assert signal.getsignal(signal.SIGTERM) is own
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
