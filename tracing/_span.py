@@ -5,7 +5,6 @@ attributes are a plain dict as long as their values are plain, and the rest is m
 All that is rare is inherited. `_span_probe` compares the two before the first is used.
 """
 
-import sys
 from _thread import allocate_lock
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
@@ -14,58 +13,20 @@ from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, logger
+from opentelemetry.sdk.trace import Event, ReadableSpan, logger
 from opentelemetry.sdk.trace import Span as SdkSpan
-from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
-from ._span_hooks import Hooks
+from ._span_origin import SHARED, Origin, Shared
+from ._span_plain import PLAIN, fits
 
-__all__ = ["LightSpan", "Origin", "copied", "started"]
+__all__ = ["LightSpan", "started"]
 
-_PLAIN = frozenset((str, int, bool, float, bytes, type(None)))
-"""Values of exactly these types are stored as they are; all others go the way of the SDK."""
 
 _UNSET = Status(StatusCode.UNSET)
 _new: Any = object.__new__  # the SDK's `__new__` only refuses its own class
-
-
-class Origin:
-    """What all spans of one tracer have in common."""
-
-    __slots__ = ("hooks", "info", "limits", "processor", "resource", "room", "sampler", "scope")
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        resource: Resource,
-        processor: SpanProcessor,
-        limits: SpanLimits,
-        scope: InstrumentationScope,
-        info: InstrumentationInfo,
-    ) -> None:
-        self.sampler = sampler
-        self.resource = resource
-        self.processor = processor
-        self.limits = limits
-        self.scope = scope
-        self.info = info
-        most = limits.max_span_attributes
-        self.room = 0 if limits.max_span_attribute_length is not None else sys.maxsize if most is None else most
-        """How many attributes may be stored without a look at the limits."""
-        self.hooks = Hooks(processor)
-
-    def now(self) -> Hooks:
-        """Whom to call, where a service may have added a processor since."""
-        hooks = self.hooks
-        multi = hooks.multi
-        if multi is not None and multi._span_processors is not hooks.seen:
-            hooks = self.hooks = Hooks(self.processor)
-        return hooks
 
 
 class LightSpan(SdkSpan):
@@ -116,7 +77,7 @@ class LightSpan(SdkSpan):
                 plain = self._plain
                 if (
                     plain is not None
-                    and type(value) in _PLAIN
+                    and type(value) in PLAIN
                     and type(key) is str
                     and key
                     and len(plain) < self._origin.room
@@ -138,7 +99,7 @@ class LightSpan(SdkSpan):
         try:
             if self._end_time is None:
                 plain = self._plain
-                if plain is not None and _fits(attributes, self._origin.room - len(plain)):
+                if plain is not None and fits(attributes, self._origin.room - len(plain)):
                     if not plain.keys().isdisjoint(attributes):
                         for key in attributes:
                             plain.pop(key, None)
@@ -297,25 +258,8 @@ class LightSpan(SdkSpan):
         self._link_list = value
 
 
-class _Shared:
-    """What a span has from its origin, unless it is given one of its own."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __get__(self, span: LightSpan | None, _owner: type) -> Any:
-        return self if span is None else getattr(span._origin, self._name)
-
-
-for _theirs, _ours in {
-    "_instrumentation_info": "info",
-    "_instrumentation_scope": "scope",
-    "_limits": "limits",
-    "_resource": "resource",
-    "_sampler": "sampler",
-    "_span_processor": "processor",
-}.items():
-    setattr(LightSpan, _theirs, _Shared(_ours))
+for _theirs, _ours in SHARED.items():
+    setattr(LightSpan, _theirs, Shared(_ours))
 
 
 def started(
@@ -348,22 +292,3 @@ def started(
         span._link_list = span._new_links(links)
     span._start_time = time_ns() if start_time is None else start_time
     return span
-
-
-def copied(attributes: Attributes) -> Attributes:
-    """The caller's attributes as our own, clean: what he changes later is not ours. Others stay as they are."""
-    if type(attributes) is dict:
-        return attributes.copy() if _fits(attributes, sys.maxsize) else MappingProxyType(attributes)
-    if type(attributes) is MappingProxyType and _fits(mine := dict(attributes), sys.maxsize):
-        return mine
-    return attributes
-
-
-def _fits(attributes: Mapping[str, AnyValue], room: int) -> bool:
-    """Whether `attributes` need neither the checks nor the limits of the SDK."""
-    if type(attributes) is not dict or len(attributes) > room:
-        return False
-    for key, value in attributes.items():  # noqa: SIM110  (a generator costs more than the whole loop)
-        if type(value) not in _PLAIN or type(key) is not str or not key:
-            return False
-    return True

@@ -26,7 +26,9 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import Attributes
 
-from ._span import LightSpan, Origin, copied, started
+from ._span import LightSpan, started
+from ._span_origin import Origin
+from ._span_plain import copied
 from ._span_probe import same
 from ._span_sampler import Decide, known
 from ._tracer import LightTracer
