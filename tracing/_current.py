@@ -21,7 +21,11 @@ class CurrentSpan(Span):
 
     @abstractmethod
     def _behind(self) -> Span:
-        """The span that is meant now."""
+        """The span that is meant now, begun if need be."""
+
+    @abstractmethod
+    def _shown(self) -> Span:
+        """The same for who only looks: nothing begins."""
 
     def get_span_context(self) -> SpanContext:
         """See the API; so are all below."""
@@ -63,7 +67,7 @@ class CurrentSpan(Span):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "span":
             raise AttributeError(name)
-        return getattr(self._behind(), name)
+        return getattr(self._shown(), name)
 
     @property  # type: ignore[misc]  # read-only: what isinstance asks, as of any proxy
     def __class__(self) -> type:

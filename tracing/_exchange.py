@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import Span, SpanContext, Tracer
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer
 
 from . import _background, _outcome, semconv
 from ._current import CurrentSpan
@@ -180,12 +180,17 @@ class Exchange(CurrentSpan):
             if not self._out_at or sys.exception() is not None:  # an exception is on its way up
                 return self.span
             self._end(None)
-        if self._work is None and self._running and self.told:
-            return self.work()
+        if self._running:
+            return self.work() if self.told else self.span
+        return NonRecordingSpan(self._shown().get_span_context())  # a parent still; to tell it something is too late
+
+    def _shown(self) -> Span:
         return self._work or self.span
 
     def work(self) -> Span:
         """The span of what runs on after the response and has no name of its own."""
+        if self._work is not None:
+            return self._work
         with _making:
             if self._work is None:
                 name = getattr(self.span, "name", self._title)
@@ -195,7 +200,7 @@ class Exchange(CurrentSpan):
     @property
     def log_context(self) -> SpanContext:
         """What a log line names; asking begins no work."""
-        return (self._work or self.span).get_span_context()
+        return self._shown().get_span_context()
 
     def is_recording(self) -> bool:
         """Whether anything is still told; asking begins no work."""

@@ -18,7 +18,8 @@ WEBSOCKET_INTERNAL_ERROR = 1011  # RFC 6455, 7.4.1
 NO_RESPONSE = "no_response"
 INCOMPLETE_RESPONSE = "incomplete_response"
 
-_LEFT = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect"})  # by name: no framework import
+# By name, for no framework is imported; Cancelled is trio's.
+_LEFT = frozenset({"ClientDisconnect", "ClientDisconnected", "WebSocketDisconnect", "Cancelled"})
 
 
 def of_http(status: int, error: BaseException | None, *, complete: bool, left: bool) -> Error:

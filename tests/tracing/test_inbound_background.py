@@ -14,7 +14,7 @@ from litestar.background_tasks import BackgroundTask as LitestarTask
 from litestar.background_tasks import BackgroundTasks as LitestarTasks
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -345,7 +345,9 @@ def test_a_task_left_running_has_a_parent_that_exists(spans: Spans) -> None:
 
         async def late() -> None:
             await gate.wait()
-            assert not get_current_span().is_recording()
+            current = get_current_span()
+            assert not current.is_recording()
+            current.add_event("too late, and nobody is warned")
             tracer.start_span("late").end()
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -363,6 +365,45 @@ def test_a_task_left_running_has_a_parent_that_exists(spans: Spans) -> None:
     spans.clear()
     asyncio.run(main(True))
     assert above(span(spans, "late"), span(spans, "background GET"))
+
+
+def test_a_call_within_the_process_from_unnamed_work_is_below_it(server: Server, spans: Spans) -> None:
+    """Unlike a pipelined request, which comes from the same client as the one before it."""
+    inner = traced(PlainTextResponse("ok"), spans)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("ok")(scope, receive, send)
+        await Server().call(inner, "/inner", client=("127.0.0.1", 123))
+
+    server.get(traced(app, spans), "/outer")
+    outside, inside = spans.of_kind(SpanKind.SERVER)
+    assert above(inside, span(spans, "background GET"))
+    assert above(span(spans, "background GET"), outside)
+
+
+def test_the_current_span_passes_for_the_one_behind_it(server: Server, spans: Spans) -> None:
+    """Others look at its class and read its name and attributes; to read begins no work."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        current: Any = get_current_span()
+        assert all(isinstance(current, kind) for kind in (ReadableSpan, Span))
+        assert (current.name, current.kind, current.attributes["url.path"]) == ("GET", SpanKind.SERVER, "/x")
+        current.set_attributes({"a": 1})
+        current.set_attribute("b", 2)
+        current.add_event("e")
+        current.add_link(current.get_span_context())
+        current.set_status(StatusCode.ERROR, "bad")
+        current.record_exception(ValueError("x"))
+        current.update_name("named")
+        await PlainTextResponse("ok")(scope, receive, send)
+        assert (current.name, current.is_recording()) == ("named", True)
+
+    server.get(traced(app, spans), "/x")
+    (found,) = spans.finished
+    assert found.name == "named"
+    assert dict(found.attributes or {}).items() >= {"a": 1, "b": 2}.items()
+    assert [event.name for event in found.events] == ["e", "exception"]
+    assert (len(found.links), found.status.description) == (1, "bad")
 
 
 def test_an_unsampled_request_makes_no_background_span(server: Server) -> None:
