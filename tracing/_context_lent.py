@@ -57,6 +57,9 @@ class Lent(CurrentSpan):
             return INVALID_SPAN
         return NonRecordingSpan((live or self.span).get_span_context())
 
+    def _shown(self) -> Span:
+        return self._live() or self.span
+
     def _age(self) -> float:
         ended = getattr(self.span, "end_time", None)
         if isinstance(ended, int):
