@@ -102,6 +102,11 @@ def stream(number: int, request: Request) -> StreamingResponse:
     return StreamingResponse(chunks(), headers={"x-trace-id": note("stream", request.headers)})
 
 
+@router.get("/late/{number}")
+async def late(number: int) -> None:
+    (await client.get(f"{PAY}/hang/{number}", timeout=None)).raise_for_status()
+
+
 @router.get("/feed/{number}")
 async def feed(number: int, request: Request) -> StreamingResponse:
     async def events() -> AsyncIterator[str]:

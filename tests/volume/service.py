@@ -53,6 +53,10 @@ def pay() -> Any:
             return
         if scope["path"] != "/livez":  # which is left out of traces
             note("pay", {name.decode(): value.decode() for name, value in scope["headers"]})
+        if scope["path"].startswith("/hang/"):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 

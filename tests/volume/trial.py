@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -67,7 +67,9 @@ def trial(binary: Path, folder: Path, requests: int, concurrent: int) -> tuple[V
 
 
 @contextmanager
-def fleet(folder: Path, otlp: str) -> Iterator[tuple[dict[str, int], dict[str, subprocess.Popen[bytes]]]]:
+def fleet(
+    folder: Path, otlp: str, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[dict[str, int], dict[str, subprocess.Popen[bytes]]]]:
     """The four services, healthy; ended by SIGTERM, within a bound."""
     ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
     environ = {
@@ -78,6 +80,7 @@ def fleet(folder: Path, otlp: str) -> Iterator[tuple[dict[str, int], dict[str, s
         "OTEL_BSP_MAX_QUEUE_SIZE": "65536",
         "HANDRAIL_ATTEMPT_TIMEOUT": "20",
         "HANDRAIL_BREAKER_MINIMUM_CALLS": "100000",  # a burst that one machine cannot serve is no story of breakers
+        **(settings or {}),
     }
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with ExitStack() as stack:
@@ -92,7 +95,7 @@ def fleet(folder: Path, otlp: str) -> Iterator[tuple[dict[str, int], dict[str, s
             stack.callback(_end, process)
             processes[role] = process
         for role, port in ports.items():
-            _until(lambda port=port: _listens(port), f"{role}: {(folder / f'{role}.log').read_text()}")
+            _until(lambda port=port: _listens(port), folder / f"{role}.log")
         yield ports, processes
         for role in ROLES:  # the caller before what it calls
             processes[role].send_signal(signal.SIGTERM)
@@ -122,11 +125,11 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _until(condition: object, otherwise: str) -> None:
+def _until(condition: object, otherwise: str | Path) -> None:
     assert callable(condition)
     ends = time.monotonic() + BOUND
     while not condition():
-        assert time.monotonic() < ends, otherwise
+        assert time.monotonic() < ends, otherwise.read_text() if isinstance(otherwise, Path) else otherwise
         time.sleep(0.05)  # noqa: TID251  (between two looks at a process)
 
 
