@@ -71,7 +71,8 @@ class Metrics:
         """Begin an export now; what is returned waits for its end, at most some seconds."""
         if self._pump is None:
             return lambda _seconds: True
-        return self._pump.ask().wait
+        pump, done = self._pump, self._pump.ask()
+        return lambda seconds: pump.wait(done, seconds)
 
     def flush(self, seconds: float) -> bool:
         """Export now; False where that was not done within `seconds`, or did not arrive."""

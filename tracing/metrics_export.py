@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, MetricExportResult, MetricsData
 
 from . import redact
@@ -152,7 +153,13 @@ class Pump:
 
     def flush(self, seconds: float) -> bool:
         """Export now; False where that was not done within `seconds`, or did not arrive."""
-        return self.ask().wait(seconds) and self._arrived
+        return self.wait(self.ask(), seconds) and self._arrived
+
+    def wait(self, done: threading.Event, seconds: float) -> bool:
+        """Wait for what `ask` returned. Who gave up once does not wait again at the end."""
+        in_time = done.wait(seconds)
+        self._given_up = None if in_time else done
+        return in_time
 
     def ask(self) -> threading.Event:
         """Export now, and set what is returned once that is done. Starts no thread, so it works at exit too."""
@@ -170,7 +177,8 @@ class Pump:
         if self._stopped:
             return
         self._stopped = True
-        late = not self.ask().wait(seconds)
+        stuck = self._given_up is not None and not self._given_up.is_set()
+        late = not self.ask().wait(0 if stuck else seconds)
         for destination in self._destinations:
             destination.shutdown(waiting=late and seconds > 0)
 
@@ -182,12 +190,11 @@ class Pump:
         self._done = threading.Event()
         self._done.set()
         self._arrived = True
+        self._given_up: threading.Event | None = None
         self._thread = threading.Thread(target=self._run, name="handrail-metrics", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        from opentelemetry.instrumentation.utils import suppress_instrumentation
-
         with suppress_instrumentation():  # the exporter's own calls are nobody's CLIENT spans
             while True:
                 self._wake.wait(self._interval)

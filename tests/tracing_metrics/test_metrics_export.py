@@ -1,24 +1,21 @@
 """Metrics on their way out: what a collector gets, and what a dead, slow or ignorant one costs."""
 
-import gzip
 import logging
 import socket
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 
 from handrail.tracing import metrics
 from handrail.tracing.metrics_export import Destination
 from tests.tracing_metrics.meters import no_provider, settings, span, until
+from tests.tracing_metrics.metrics_collector import Collector
 
 if TYPE_CHECKING:
     from tests.deploy.jaeger_server import JaegerServer
@@ -30,62 +27,14 @@ def nobody() -> Iterator[None]:
         yield
 
 
-class Collector(ThreadingHTTPServer):
-    """Keeps each metric that it is sent, by name; `status` is what it answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Take)
-        self.status = 200
-        self.requests: list[ExportMetricsServiceRequest] = []
-        self.paths: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def metric(self, name: str) -> Any:
-        for scope in self.requests[-1].resource_metrics[0].scope_metrics:
-            for metric in scope.metrics:
-                if metric.name == name:
-                    return metric
-        raise AssertionError(f"{name} did not come")
-
-
-class _Take(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.paths.append(self.path)
-        self.server.requests.append(ExportMetricsServiceRequest.FromString(body))
-        self.send_response(self.server.status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with Collector() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture
 def started() -> Iterator[list[metrics.Metrics]]:
     found: list[metrics.Metrics] = []
     yield found
     for one in found:
         one.shutdown(0)
+        if one._pump is not None:
+            one._pump._thread.join(20)  # what it still logs belongs to this test
 
 
 def _start(started: list[metrics.Metrics], endpoint: str, **more: Any) -> metrics.Metrics:
