@@ -131,16 +131,16 @@ class Connection:
 
     def _tell(self, raised: BaseException | None, *, unanswered: bool) -> None:
         span = self.span
-        if self._status:
-            span.set_attribute(semconv.HTTP_STATUS, self._status)
         if self._accepted:
             counts = {semconv.WEBSOCKET_RECEIVED: self._received, semconv.WEBSOCKET_SENT: self._sent}
             span.set_attributes({**counts, **self._end()})
         if self._by:
             span.add_event(semconv.EVENT_WEBSOCKET_CLOSED, self._end(), self._ended_at or None)
         route = self._routes.template(self._scope)
-        if route is not None:
-            _outcome.routed(span, semconv.WEBSOCKET, route, self._scope)
+        told, name = _outcome.answered(span, semconv.WEBSOCKET, self._status, route, self._scope)
+        span.set_attributes(told)
+        if name is not None:
+            span.update_name(name)
         code = self._code if self._by == "server" else None
         error = _outcome.of_websocket(self._status, code, raised or self._error)
         _outcome.mark(span, _outcome.NO_RESPONSE if unanswered else error, self._ended_at or None)

@@ -7,10 +7,12 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer
+from opentelemetry.util.types import AnyValue
 
 from . import _background, _outcome, semconv
 from ._current import CurrentSpan
 from ._measure import ServerMeasure
+from ._tracer import finish
 from .routes import Routes
 
 Scope = MutableMapping[str, Any]
@@ -84,6 +86,11 @@ class Exchange(CurrentSpan):
         kind = message.get("type")
         if kind == "http.response.start":
             self._begin(message)
+        elif kind == "http.response.body":
+            if message.get("more_body", False):
+                self._streamed = True
+            elif not self._trailers:
+                self.over = True
         elif self._is_last(kind, message):
             self.over = True
         try:
@@ -104,11 +111,8 @@ class Exchange(CurrentSpan):
             self._raised_before = sys.exception()
 
     def _is_last(self, kind: object, message: Message) -> bool:
-        if kind == "http.response.body" or kind == "http.response.zerocopysend":
-            if message.get("more_body", False):
-                self._streamed = True
-                return False
-            return not self._trailers
+        if kind == "http.response.zerocopysend":
+            return not (self._trailers or message.get("more_body", False))
         if kind == "http.response.trailers":
             return not message.get("more_trailers", False)
         return kind == "http.response.pathsend"
@@ -129,12 +133,11 @@ class Exchange(CurrentSpan):
         if raised is not None or not complete or code >= 500:
             error = _outcome.of_http(code, raised or self._raised_before, complete=complete, left=self.left)
         route: str | None = None
+        name: str | None = None
+        told: dict[str, AnyValue] = {}
         if self.told:
-            if code:
-                span.set_attribute(semconv.HTTP_STATUS, code)
             route = self._routes.template(self._scope)
-            if route is not None:
-                _outcome.routed(span, self._title, route, self._scope)
+            told, name = _outcome.answered(span, self._title, code, route, self._scope)
             if error is not None:
                 # What comes up behind the last byte is told at the end of the span, not after it.
                 _outcome.mark(span, error, ended)
@@ -144,7 +147,7 @@ class Exchange(CurrentSpan):
             self._count(route, error, ended)
         if self._opened is not None:
             self._opened.discard(self)  # before the end: a held event loop is told on what leaves
-        span.end(ended)
+        finish(span, told, name=name, end_time=ended)
 
     def _count(self, route: str | None, error: _outcome.Error, ended: int) -> None:
         assert self.measure is not None

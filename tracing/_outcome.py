@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.trace import Span, StatusCode
+from opentelemetry.util.types import AnyValue
 
 from . import redact, semconv
 
@@ -76,12 +77,16 @@ def qualified_name(cls: type) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def routed(span: Span, given: str, route: str, scope: Mapping[str, Any]) -> None:
-    """Set the route, and name the span after it unless the application gave it a name of its own."""
-    span.set_attribute(semconv.HTTP_ROUTE, route)
-    if getattr(span, "name", given) == given:
-        span.update_name(f"{given} {route}")
+def answered(
+    span: Span, given: str, status: int, route: str | None, scope: Mapping[str, Any]
+) -> tuple[dict[str, AnyValue], str | None]:
+    """What the end adds: status and route, and the name by the route unless the application gave one of its own."""
+    told: dict[str, AnyValue] = {semconv.HTTP_STATUS: status} if status else {}
+    if route is None:
+        return told, None
+    told[semconv.HTTP_ROUTE] = route
     path = scope["path"]
     shown = redact.path(route, path)
     if shown is not path:
-        span.set_attribute(semconv.URL_PATH, shown)
+        told[semconv.URL_PATH] = shown
+    return told, f"{given} {route}" if getattr(span, "name", given) == given else None
