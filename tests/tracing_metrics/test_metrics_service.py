@@ -41,7 +41,13 @@ async def _live(service: Any) -> None:
     await heard.put({"type": "lifespan.startup"})
     await asyncio.wait_for(said.get(), 20)  # else a service that fails at its start would hang here
     for path in ("/", "/call", "/nope", "/healthz"):
-        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "scheme": "http"}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "scheme": "http",
+        }
         scope |= {
             "headers": [],
             "http_version": "1.1",
