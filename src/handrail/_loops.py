@@ -4,15 +4,27 @@ There is one for the process's whole life: applications that are protected alrea
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Histogram, Meter
 
 from .tracing import semconv
 from .tracing.blocked import LoopWatch, OpenExchanges
 
-__all__ = ["end", "watch"]
+if TYPE_CHECKING:
+    from ._wire import Process
+
+__all__ = ["end", "watch", "watched"]
 
 _watch: LoopWatch | None = None
+
+
+def watched(process: "Process", meter: Callable[[], Meter]) -> OpenExchanges | None:
+    """`watch` as the settings of a process want it, until it is switched off."""
+    opened = watch(process.settings.tracing.telling.blocked_loop, meter if process._measuring else None)
+    if opened is not None and end not in process.undo:
+        process.undo.append(end)
+    return opened
 
 
 def watch(bound: float, meter: Callable[[], Meter] | None) -> OpenExchanges | None:

@@ -24,7 +24,6 @@ from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
-    from .tracing.blocked import OpenExchanges
     from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
@@ -54,13 +53,13 @@ class Process:
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
-        from . import _work
+        from . import _logs, _work
         from ._bridge import Bridge
 
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
         self._count_decisions()
         self._redact()
-        self._correlate_logs()
+        self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
@@ -81,15 +80,6 @@ class Process:
         telling = self.settings.tracing.telling
         self.undo.append(redact.use(redact.Redaction(telling.redact_deny, telling.redact_allow)))
 
-    def _correlate_logs(self) -> None:
-        tracing = self.settings.tracing
-        correlate, json = tracing.telling.log_correlation, tracing.telling.log_format == "json"
-        if correlate or json:
-            from .tracing import logs
-
-            self.logs = logs.install(tracing.service_name, correlate=correlate, json=json)
-            self.undo.append(self.logs.undo)
-
     def _client(self, module: ModuleType) -> None:
         self._arrived.append(module)
         if len(self._arrived) > 1:
@@ -104,16 +94,6 @@ class Process:
                 self.undo.append(tracing_outbound.install(self._arrived[0], measure))
             self.undo.append(resilience_outbound.install(self._arrived[0], self.registry))
             self._arrived.pop(0)
-
-    def watch_loops(self) -> "OpenExchanges | None":
-        """Notice what holds an event loop, from the first request on; where the requests that are open are kept."""
-        from . import _loops
-
-        bound = self.settings.tracing.telling.blocked_loop
-        opened = _loops.watch(bound, (lambda: _live(self).metrics().meter) if self._measuring else None)
-        if opened is not None and _loops.end not in self.undo:
-            self.undo.append(_loops.end)
-        return opened
 
     def tracing(self) -> Any:
         """The process's tracing, made at the first call."""
@@ -247,6 +227,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     process = _process
     if process is None or not process.settings.enabled:
         return app
+    from . import _loops
     from .resilience.inbound.problem import ProblemDetails
     from .tracing import redact
     from .tracing.inbound import ServerSpans
@@ -261,7 +242,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             routes=outermost,
             telling=process.settings.tracing.telling,
             measure=(lambda: _live(process).metrics().server) if process._measuring else None,
-            open_exchanges=process.watch_loops(),
+            open_exchanges=_loops.watched(process, lambda: _live(process).metrics().meter),
         )
     if process.settings.tracing.telling.prometheus_path and process._measuring:
         from ._scrape import Scrape
