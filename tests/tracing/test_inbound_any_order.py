@@ -74,10 +74,10 @@ class Measure:
     def __init__(self) -> None:
         self.open = self.ended = 0
 
-    def begin(self, *_: object) -> None:
+    def begin(self, *_: Any, **__: Any) -> None:
         self.open += 1
 
-    def end(self, *_: object) -> None:
+    def end(self, *_: Any, **__: Any) -> None:
         self.open -= 1
         self.ended += 1
 

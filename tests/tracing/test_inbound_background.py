@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import fastapi
@@ -244,7 +244,7 @@ def test_where_nothing_ran_after_the_response_there_is_no_span(
 ) -> None:
     """Plain and streamed responses, with and without BaseHTTPMiddleware: the SERVER span alone."""
 
-    async def chunks() -> Any:
+    async def chunks() -> AsyncIterator[bytes]:
         yield b"a"
         yield b"b"
 

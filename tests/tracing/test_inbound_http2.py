@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import h2.config
@@ -34,7 +34,7 @@ async def item(request: Request) -> Response:
 
 
 async def stream(request: Request) -> Response:
-    async def chunks() -> Any:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b"data: x\n\n"
 
@@ -177,7 +177,7 @@ def test_streams_of_one_connection_do_not_mix(client: Client, spans: Spans) -> N
     until(lambda: len(spans.finished) == len(ids))
     assert {span.name for span in spans.finished} == {"GET /items/{id}"}
     assert len({span.context.trace_id for span in spans.finished if span.context}) == len(ids)
-    assert {(span.attributes or {})["url.path"] for span in spans.finished} == {f"/items/{n}" for n in range(20)}
+    assert {str((span.attributes or {})["url.path"]) for span in spans.finished} == {f"/items/{n}" for n in range(20)}
 
 
 def test_a_stream_and_what_runs_behind_it(client: Client, spans: Spans) -> None:

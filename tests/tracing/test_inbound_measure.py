@@ -50,9 +50,9 @@ def answering(status: int) -> App:
     return app
 
 
-def told(app: App, spans: Spans, **more: Any) -> Measure:
+def told(app: App, spans: Spans, path: str = "/x", **more: Any) -> Measure:
     measure = Measure()
-    Server().get(ServerSpans(app, tracing=spans.tracing, routes=app, measure=measure), **({"path": "/x"} | more))
+    Server().get(ServerSpans(app, tracing=spans.tracing, routes=app, measure=measure), path, **more)
     return measure
 
 
