@@ -38,9 +38,9 @@ def main() -> int:
 
 
 def _counted(arguments: list[str]) -> collections.Counter[str]:
-    """Instructions by function of one run."""
+    """Instructions by function of one run, and of the process that it forked."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
+        out = Path(folder) / "%p"
         subprocess.run(
             [*VALGRIND, f"--cachegrind-out-file={out}", sys.executable, *arguments],
             env=environment(),
@@ -49,7 +49,7 @@ def _counted(arguments: list[str]) -> collections.Counter[str]:
         )
         found: collections.Counter[str] = collections.Counter()
         function = ""
-        for line in out.read_text(errors="replace").splitlines():
+        for line in (line for each in Path(folder).iterdir() for line in each.read_text(errors="replace").splitlines()):
             if line.startswith("fn="):
                 function = line[3:]
             elif line[:1].isdigit():

@@ -1,4 +1,4 @@
-"""Instructions for one unit of work: valgrind counts a process that does it N, 2N and 3N times; start-up cancels."""
+"""Instructions for one unit of work: valgrind counts processes that do it N, 2N and 3N times; start-up cancels."""
 
 import os
 import re
@@ -37,11 +37,8 @@ def count(names: Iterable[str], *, points: int = 3) -> dict[str, Count]:
     """By contender. Two `points` are enough for the figure, the third says whether it is a line."""
     names = list(names)
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) - 1)) as pool:
-        totals = {
-            name: [pool.submit(_total, name, find(name).step * number) for number in range(1, points + 1)]
-            for name in names
-        }
-        return {name: _slope(name, [total.result() for total in totals[name]]) for name in names}
+        totals = {name: pool.submit(_totals, name, points) for name in names}
+        return {name: _slope(name, totals[name].result()) for name in names}
 
 
 def _slope(name: str, totals: list[int]) -> Count:
@@ -51,16 +48,18 @@ def _slope(name: str, totals: list[int]) -> Count:
     return Count(each, (max(rises) - min(rises)) / each)
 
 
-def _total(name: str, times: int) -> int:
+def _totals(name: str, points: int) -> list[int]:
+    """One process that forks: what came before is the same for each number of times, whatever happens to files."""
+    times = [str(find(name).step * number) for number in range(1, points + 1)]
     done = subprocess.run(
-        [*VALGRIND, "--cachegrind-out-file=/dev/null", sys.executable, "-m", "bench.worker", "count", name, str(times)],
+        [*VALGRIND, "--cachegrind-out-file=/dev/null", sys.executable, "-m", "bench.worker", "count", name, *times],
         env=environment() | {SLOWER: "50"},  # about what valgrind makes of it
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         check=False,
     )
-    found = _TOTAL.search(done.stderr)
-    if done.returncode or found is None:
-        raise RuntimeError(f"{name} x {times} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return int(found[1].replace(",", ""))
+    found = [int(total.replace(",", "")) for total in _TOTAL.findall(done.stderr)]
+    if done.returncode or len(found) != points + 1:  # the last is the parent's
+        raise RuntimeError(f"{name} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return found[:points]

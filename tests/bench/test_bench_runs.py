@@ -39,7 +39,7 @@ def test_without_valgrind_the_columns_say_so(tmp_path):
 
 
 def test_instructions_repeat():
-    """The same counted twice differs by less than a target could hang on; without valgrind there is nothing to count."""
+    """The same counted twice differs by less than a target could hang on; without valgrind nothing is counted."""
     if not instructions.available():
         assert shutil.which("valgrind") is None
         return
