@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, format_trace_id
 
 from handrail.tracing.inbound import ServerSpans
@@ -28,6 +29,12 @@ async def answer(send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+def trace_of(span: ReadableSpan) -> str:
+    context = span.get_span_context()
+    assert context is not None
+    return format_trace_id(context.trace_id)
+
+
 def ids(caplog: pytest.LogCaptureFixture) -> set[str]:
     return {record.trace_id for record in caplog.records if record.name == log.name}  # type: ignore[attr-defined]
 
@@ -42,7 +49,7 @@ def test_a_line_behind_the_response_names_the_request(spans: Spans, correlation,
     asyncio.run(Server().call(served(app, spans), "/"))
     (span,) = spans.finished
     assert span.kind is SpanKind.SERVER
-    assert ids(caplog) == {format_trace_id(span.context.trace_id)}
+    assert ids(caplog) == {trace_of(span)}
 
 
 @pytest.mark.parametrize("how", ["exc_info", "being handled"])
@@ -53,6 +60,7 @@ def test_what_came_out_of_the_application_names_the_request(how: str, spans: Spa
         raise LookupError("no such order")
 
     async def server() -> None:
+        kept: LookupError | None = None
         try:
             await Server().call(served(app, spans), "/")
         except LookupError as error:
@@ -63,7 +71,7 @@ def test_what_came_out_of_the_application_names_the_request(how: str, spans: Spa
             log.error("failed", exc_info=kept)
 
     asyncio.run(server())
-    assert ids(caplog) == {format_trace_id(spans.server.context.trace_id)}
+    assert ids(caplog) == {trace_of(spans.server)}
 
 
 def test_an_exception_of_no_request_has_no_ids(correlation, caplog):
