@@ -40,18 +40,22 @@ class Books:
         self.lost += count
         self._reasons[why if why in self._reasons or len(self._reasons) < _REASONS else "other reasons"] += count
 
-    def losses(self) -> list[Lost]:
-        """One entry where anything was lost; the reason is the most frequent one, times are seconds since the epoch."""
-        if not self.lost:
+    def losses(self, late: int = 0) -> list[Lost]:
+        """One entry where anything was lost; the reason is the most frequent one, times are seconds since the epoch.
+
+        `late` more spans had no answer in time, and may yet arrive.
+        """
+        if not self.lost + late:
             return []
-        reasons = self._reasons.copy()
+        reasons = self._reasons + Counter({"no answer in time": late})
+        now = self._clock() if late else 0.0
         return [
             Lost(
                 destination=self.destination,
                 reason=max(reasons, key=reasons.__getitem__),
-                count=self.lost,
+                count=self.lost + late,
                 exported=self.exported,
-                since=self._since,
-                last=self._last,
+                since=self._since or now,
+                last=now or self._last,
             )
         ]

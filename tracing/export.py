@@ -39,7 +39,12 @@ class Sender(Protocol):
 
 
 class CountedExporter(SpanExporter):
-    """An exporter that keeps the books; numbers are spans since the start of the process."""
+    """An exporter that keeps the books; numbers are spans since the start of the process.
+
+    `told` takes them out of the process, see `health.Told`.
+    """
+
+    told: Callable[[bool], None] = staticmethod(lambda _end: None)
 
     @property
     def exported(self) -> int:
@@ -112,6 +117,7 @@ class GuardedExporter(CountedExporter):
         self._overflow = ""
         self._silent_until = -1.0
         self._failing = False
+        self._late = False
 
     @property
     def exported(self) -> int:
@@ -158,7 +164,8 @@ class GuardedExporter(CountedExporter):
             self._overflow = why
 
     def late(self, seconds: float) -> None:
-        """Say that a flush gave up after `seconds`."""
+        """Say that a flush gave up after `seconds`; what is under way shows as lost until it has arrived."""
+        self._late = True
         self._tell(f"no answer within {seconds:g} s")
 
     def give_up(self) -> None:
@@ -169,7 +176,8 @@ class GuardedExporter(CountedExporter):
 
     def losses(self) -> list[Lost]:
         """What was lost on the way to the destination."""
-        return self._books.losses()
+        late = self._waiting if self._late and not self._books.closed else 0
+        return self._books.losses(late)
 
     def restart(self) -> None:
         """Count from zero: this is the child of a fork now."""
@@ -222,6 +230,7 @@ class GuardedExporter(CountedExporter):
         return self._inner
 
     def _succeeded(self) -> None:
+        self._late = False
         overflow, self._overflow = self._overflow, ""
         if overflow:
             self._tell(overflow)

@@ -93,9 +93,11 @@ class Told:
         if count != self._count:
             self._count = count
             self._next = time.monotonic() + _EVERY
-            if found:
-                with suppress(OSError):
+            with suppress(OSError):
+                if found:
                     write(self._store, self._service, found)
+                else:  # what was late has arrived
+                    (self._store / f"lost-{os.getpid()}.json").unlink(missing_ok=True)
 
 
 def _sweep(store: Path) -> None:

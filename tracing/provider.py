@@ -62,7 +62,11 @@ class Tracing:
 
         The SDK's own limit does not hold (a dead collector keeps it for 12 s and more), so the wait is ours.
         """
-        return self._flusher is None or self._flusher(seconds)
+        if self._flusher is None or self._flusher(seconds):
+            return True
+        if self._exporter is not None:
+            self._exporter.told(True)  # a server may end by its signal now, without a word
+        return False
 
     def shutdown(self, seconds: float) -> None:
         """Export what is queued and stop, within about `seconds`. A provider that is not ours stays up."""
@@ -113,11 +117,12 @@ def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Stop, Counted
         return provider, lambda _seconds: None, None
     # A file costs nothing to write to, and whoever reads it is waiting for it.
     delay = 0.5 if settings.exporters == (LOCAL,) else 5.0
+    exporter.told = Told(settings.store, settings.service_name, exporter.losses)
     batch = Batch(
         exporter,
         Limits.from_environ(os.environ, size_bytes=settings.queue_max_bytes, delay=delay),
         flush_timeout=settings.flush_timeout,
-        after=Told(settings.store, settings.service_name, exporter.losses),
+        after=exporter.told,
     )
     provider.add_span_processor(batch)
     return provider, batch.stop, exporter

@@ -1,6 +1,7 @@
 """Where spans cannot go anywhere: one clear warning, every request answered, an end in time, under a real uvicorn."""
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from handrail.tracing.health import lost
 from tests.shadow.processes import free_port, running
 
 APP = """
 import os
+import socket
 if os.environ.get("FILE_LIMIT"):
     import resource, signal
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is then an error, as on a full disk
@@ -67,3 +70,28 @@ def test_requests_go_on(tmp_path: Path, trouble: Callable[[Path], dict[str, str]
     assert len(lines) == 1, lines
     assert said in lines[0]
     assert "requests" in lines[0]
+
+
+def test_a_frozen_collector_is_seen_by_doctor(tmp_path: Path) -> None:
+    """It accepts and never answers: requests go on, the end keeps its limit, and doctor shows every lost span."""
+    (tmp_path / "app.py").write_text(APP)
+    port = free_port()
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        there.listen(64)
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{there.getsockname()[1]}",
+            "OTEL_METRICS_EXPORTER": "none",
+        }
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
+        with running(command, cwd=tmp_path, port=port, environ=environ) as server:
+            for _ in range(REQUESTS):
+                server.ask("/", {})
+            began = time.monotonic()
+            server.stop()
+            assert time.monotonic() - began < LATEST_END
+    # uvicorn ends by its signal, before atexit: what is told was told when the flush gave up.
+    (found,) = lost(tmp_path / ".local" / "state" / "handrail" / "traces")
+    assert (found.count, found.exported, found.alive) == (REQUESTS, 0, False)

@@ -114,6 +114,17 @@ def test_only_where_something_was_lost_and_not_every_time(tmp_path: Path, monkey
     assert writes == [1, 3]
 
 
+def test_what_was_late_and_arrived(tmp_path: Path) -> None:
+    """A flush that gave up shows what is under way as lost; once it has arrived the file is gone."""
+    books, late = Books("http://c"), [3]
+    told = Told(tmp_path, "order", lambda: books.losses(late[0]))
+    told(True)
+    assert [entry.count for entry in lost(tmp_path)] == [3]
+    late[0] = 0
+    told(True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """Telling must not hurt."""
     (tmp_path / "file").touch()
