@@ -6,6 +6,7 @@ Whatever else runs on after the last byte is found by what it leaves: a child sp
 
 import asyncio
 import functools
+import sys
 from collections.abc import Awaitable, Callable
 from time import time_ns
 from types import TracebackType
@@ -20,12 +21,13 @@ from . import _outcome, semconv
 if TYPE_CHECKING:
     from ._exchange import Exchange
 
-__all__ = ["EXCHANGE", "Host", "Work", "begun", "ended", "install", "settle"]
+__all__ = ["EXCHANGE", "Host", "Work", "begun", "ended", "install", "outermost", "settle"]
 
 EXCHANGE = create_key("handrail-exchange")
 
 _SHORT = 50_000_000  # nanoseconds
 _LONG = 250_000_000
+_PLAIN = "__handrail_plain__"
 
 
 class Host(Protocol):
@@ -140,8 +142,17 @@ def install() -> None:
     wrapt.register_post_import_hook(lambda found: _quart(found.Quart), "quart.app")
 
 
+def outermost() -> None:
+    """Be around the span that contrib's FastAPI instrumentation puts around every task, and make the only one."""
+    cls: Any = getattr(sys.modules.get("starlette.background"), "BackgroundTask", None)
+    if cls is not None and not hasattr(cls.__call__, _PLAIN):
+        _tasks(cls, "func")
+
+
 def _tasks(cls: Any, holding: str) -> None:
     original: Callable[[Any], Awaitable[None]] = cls.__call__
+    plain: Any = getattr(cls, "_otel_original_call", original)
+    plain = getattr(plain, _PLAIN, plain)
 
     @functools.wraps(original)
     async def __call__(self: Any) -> None:  # noqa: N807 (it replaces one)
@@ -150,8 +161,9 @@ def _tasks(cls: Any, holding: str) -> None:
             await original(self)
             return
         with Work(host, getattr(self, holding, self)):
-            await original(self)
+            await plain(self)
 
+    setattr(__call__, _PLAIN, plain)
     cls.__call__ = __call__
 
 

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from . import _background, _request, semconv
+from . import _background, _others, _request, semconv
 from ._background import EXCHANGE
 from ._connection import Connection
 from ._exchange import App, Exchange, Receive, Scope, Send
@@ -79,6 +79,7 @@ class ServerSpans:
         self._given: Tracer | None = None
         self._tracer = light(NoOpTracer())
         _background.install()
+        _others.install()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Trace http and websocket scopes; others pass."""

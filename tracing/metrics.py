@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics as api
 
-from . import semconv
+from . import _others_metrics, semconv
 from ._measure import ClientMeasure, ServerMeasure
-from .metrics_doubles import silence_contrib
 from .metrics_http import ClientInstruments, ClientTable, ServerInstruments, ServerTable
 from .provider import version
 from .settings import TracingSettings
@@ -93,8 +92,7 @@ def start(settings: TracingSettings, resource: "Callable[[], Resource | None]" =
     """
     global _current
     _current = _started(settings, resource)
-    if _current.server is not None:
-        silence_contrib()
+    _others_metrics.listening(to="nobody" if _current.server is None else "ours" if _current.ours else "theirs")
     return _current
 
 

@@ -58,6 +58,7 @@ class Process:
 
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
         self._count_decisions()
+        self._silence_others()
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
@@ -73,6 +74,12 @@ class Process:
     @property
     def _measuring(self) -> bool:
         return self.settings.tracing.telling.metrics and not self.settings.tracing.disabled
+
+    def _silence_others(self) -> None:
+        if not self.settings.tracing.disabled:
+            from .tracing import _others
+
+            self.undo.append(_others.install())
 
     def _redact(self) -> None:
         from .tracing import redact
