@@ -63,7 +63,7 @@ def test_a_process_that_ended(tmp_path: Path) -> None:
     assert Counter(entry.alive for entry in lost(tmp_path)) == {True: 1, False: 1}
     file.write_text(json.dumps({**document, "written": time.time() - 4000}))
     assert [entry.pid for entry in lost(tmp_path)] == [os.getpid()]
-    os.utime(file, (time.time() - 4000,) * 2)
+    os.utime(file, (time.time() - 4000, time.time() - 4000))
     write(tmp_path, "order", [ENTRY])
     assert not file.exists()
 
