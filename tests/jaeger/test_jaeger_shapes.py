@@ -39,6 +39,7 @@ def shapes(jaeger: JaegerServer, tmp_path_factory: pytest.TempPathFactory) -> Sh
             late = client.get("/late/1")
         assert late.status_code == 504
         with connect(f"{front.replace('http', 'ws')}/live/1", proxy=None) as socket:
+            live = ""
             for _ in range(2):
                 socket.send("next")
                 live = str(socket.recv())

@@ -47,7 +47,7 @@ class Outcome:
 
 def trial(binary: Path, folder: Path, seconds: float, rate: float) -> dict[str, Outcome]:
     """One outcome for each collector."""
-    ports = dict(zip(KINDS, free_ports(len(KINDS)), strict=True))
+    ports: dict[str, int] = dict(zip(KINDS, free_ports(len(KINDS)), strict=True))
     services: dict[str, subprocess.Popen[bytes]] = {}
     with ExitStack() as stack:
         collectors = {}

@@ -50,6 +50,7 @@ class Load:
 
     async def _live(self, number: int) -> str:
         async with connect(f"{self.front.replace('http', 'ws')}/live/{number}", open_timeout=60, proxy=None) as socket:
+            trace_id = ""
             for _ in range(2):
                 await socket.send("next")
                 trace_id = str(await socket.recv())

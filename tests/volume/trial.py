@@ -51,11 +51,12 @@ def trial(binary: Path, folder: Path, requests: int, concurrent: int) -> tuple[V
         with httpx.Client(base_url=jaeger.query, timeout=120, trust_env=False) as client:
             # The services have ended: what they had to send is there. Jaeger's own batches take 200 ms.
             verdict, best = None, -1
+            stored: dict[str, list[tuple[str, str]]] = {}
             until = time.monotonic() + BOUND
             while verdict is None or (not verdict.clean and time.monotonic() < until and verdict.spans != best):
                 best = verdict.spans if verdict is not None else -1
                 time.sleep(1)  # noqa: TID251  (between two looks at another process)
-                stored = {}
+                stored.clear()
                 for role in ROLES:
                     stored.update(read(client, role, windows))
                 verdict = judge(requests, noted, stored)
@@ -71,7 +72,7 @@ def fleet(
     folder: Path, otlp: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[tuple[dict[str, int], dict[str, subprocess.Popen[bytes]]]]:
     """The four services, healthy; ended by SIGTERM, within a bound."""
-    ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
+    ports: dict[str, int] = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
     environ = {
         **os.environ,
         **{f"VOLUME_{role.upper()}": f"http://127.0.0.1:{port}" for role, port in ports.items()},
