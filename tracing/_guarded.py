@@ -12,15 +12,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from ._books import Books
 from ._encode_request import join
 from ._queue import Queued
+from ._quiet import Quiet
 from ._sdk_log import cause, listening, reason
 from .health import Lost
 
 __all__ = ["BOTH", "BYTES", "SPANS", "CountedExporter", "GuardedExporter", "Sender"]
 
 _log = logging.getLogger("handrail")
-
-_QUIET_FOR = 60.0
-"""Seconds between two warnings about the same destination."""
 
 BYTES, SPANS, BOTH = (True, False), (False, True), (True, True)
 
@@ -100,6 +98,7 @@ class GuardedExporter(CountedExporter):
         *,
         encoded: bool = False,
         now: Callable[[], float] = time.monotonic,
+        quiet: Quiet | None = None,
     ) -> None:
         self.destination = destination
         self._books = Books(destination)
@@ -111,7 +110,7 @@ class GuardedExporter(CountedExporter):
         self._closed = False
         self._waiting = 0
         self._overflow = ""
-        self._silent_until = -1.0
+        self._quiet = quiet or Quiet()
         self._failing = False
         self._late = False
 
@@ -236,10 +235,8 @@ class GuardedExporter(CountedExporter):
 
     def _tell(self, why: str) -> None:
         self._failing = True
-        now = self._now()
-        if now < self._silent_until:
+        if not self._quiet.due(self._now()):
             return
-        self._silent_until = now + _QUIET_FOR
         counts = [f"{number} {what}" for number, what in ((self._waiting, "waiting"), (self.dropped, "lost")) if number]
         _log.warning(
             "spans do not reach %s: %s (%s); requests are not affected",

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, Sp
 
 from ._guarded import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, Sender
 from ._queue import Queued
+from ._quiet import of_collector
 from .health import Lost
 from .settings import LOCAL, TracingSettings
 
@@ -88,7 +89,8 @@ def _one(name: str, settings: TracingSettings) -> GuardedExporter:
             # Its import runs futures, which an exiting interpreter refuses: not as late as the first export.
             importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
         destination = settings.endpoint or "the default OTLP endpoint"
-        return GuardedExporter(lambda: _otlp(settings), _shown(destination), encoded=True)
+        shared = of_collector(destination)
+        return GuardedExporter(lambda: _otlp(settings), _shown(destination), encoded=True, quiet=shared)
     raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
 
 

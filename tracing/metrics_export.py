@@ -19,6 +19,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, MetricExportResult, MetricsData
 
 from . import redact
+from ._quiet import Quiet, of_collector
 from ._sdk_log import listening, reason
 from .settings import Metering
 
@@ -29,7 +30,6 @@ __all__ = ["Destination", "Pump", "destinations"]
 
 _log = logging.getLogger("handrail")
 
-_QUIET_FOR = 60.0
 _PAUSE = 600.0
 _UNKNOWN_HERE = re.compile(r"answered (404|405|501|UNIMPLEMENTED)\b")
 """What a collector without metrics says, over HTTP and gRPC."""
@@ -46,6 +46,7 @@ class Destination:
         asked: bool = True,
         timeout: float = 30.0,
         now: Callable[[], float] = time.monotonic,
+        quiet: Quiet | None = None,
     ) -> None:
         self.name = name
         self._make = make
@@ -54,7 +55,8 @@ class Destination:
         self._now = now
         self._inner: MetricExporter | None = None
         self._pid = 0
-        self._silent_until = self._paused_until = -1.0
+        self._quiet = quiet or Quiet()
+        self._paused_until = -1.0
         self._failing = False
         self._refused = False
         self._closed = False
@@ -115,8 +117,7 @@ class Destination:
                     self.name,
                     why,
                 )
-        elif now >= self._silent_until:
-            self._silent_until = now + _QUIET_FOR
+        elif self._quiet.due(now):
             _log.warning("metrics do not reach %s: %s; requests are not affected", self.name, why)
 
 
@@ -190,7 +191,7 @@ class Pump:
         self._done = threading.Event()
         self._done.set()
         self._arrived = True
-        self._given_up: threading.Event | None = None
+        self._given_up = None
         self._thread = threading.Thread(target=self._run, name="handrail-metrics", daemon=True)
         self._thread.start()
 
@@ -225,10 +226,12 @@ def destinations(settings: Metering) -> list[Destination]:
         if settings.protocol == "grpc":
             # Its import runs futures, which an exiting interpreter refuses: not as late as the first export.
             importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.metric_exporter")
+        endpoint = settings.endpoint or "the default OTLP endpoint"
         found.append(
             Destination(
                 lambda: _otlp(settings),
-                redact.url(settings.endpoint or "the default OTLP endpoint"),
+                redact.url(endpoint),
+                quiet=of_collector(endpoint),
                 asked=settings.asked,
                 timeout=settings.timeout,
             )
