@@ -137,9 +137,11 @@ class ServerInstruments:
     ) -> None:
         """The request ends."""
         method = _known(method)
-        self._active.add(-1, {semconv.HTTP_METHOD: method, semconv.URL_SCHEME: scheme})
+        # The span is named: what is current by now belongs to the work after the response.
+        context = set_span_in_context(span)
+        self._active.add(-1, {semconv.HTTP_METHOD: method, semconv.URL_SCHEME: scheme}, context)
         attributes = server_attributes((method, scheme, route, status, error_type, version))
-        self._duration.record(seconds, attributes, set_span_in_context(span))
+        self._duration.record(seconds, attributes, context)
 
 
 class ClientInstruments:

@@ -4,11 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Span
 
 from handrail.tracing._exchange import App, Receive, Scope, Send
 from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.metrics_http import ServerInstruments
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 
@@ -161,3 +164,11 @@ def test_open_exchanges_holds_those_whose_span_is_open(kind: str, fails: bool, s
     assert during[0][0].get_span_context() == spans.server.context
     assert not opened
     assert during[1:] in ([], [[]])
+
+
+def test_measuring_is_no_work_after_the_response(spans: Spans) -> None:
+    """Instruments of the service's own provider are told at the last byte: that begins no background span."""
+    instruments = ServerInstruments(MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("x"))
+    app = answering(200)
+    Server().get(ServerSpans(app, tracing=spans.tracing, routes=app, measure=instruments), "/x")
+    assert [span.name for span in spans.finished] == ["GET /orders/{id}"]
