@@ -20,7 +20,7 @@ def test_the_whole_compose_file_runs(jaeger_binary: Path, tmp_path: Path) -> Non
         load[load.index("--count") + 1] = "10"
         compose.up("load")
         assert compose.started["load"].wait(60) == 0, compose.log("load") + compose.log("order")
-        assert set(compose.started) == set(compose.services) - {"jaeger"}
+        assert set(compose.started) == set(compose.services) - {"jaeger", "prometheus"}
         jaeger.wait(lambda: jaeger.services() >= {"order", "inventory", "payment", "shipping"})
         for name in ("inventory", "payment", "shipping", "order"):
             faults = httpx.put(f"{compose.url(name)}/_faults", json={}, trust_env=False)
@@ -50,7 +50,7 @@ def test_jaeger_listens_where_containers_reach_it() -> None:
     defaults = yaml.safe_load(text)
     assert set(PORTS) == {name for name in PORTS if f"${{env:{name}:-0.0.0.0:" in text}
     assert defaults["receivers"]["otlp"]["protocols"]["http"]["endpoint"].endswith("0.0.0.0:4318}")
-    assert text.count("endpoint:") == len(PORTS)
+    assert text.count("endpoint:") == len(PORTS) + 1  # and where Prometheus is asked
 
 
 def test_jaeger_keeps_enough_for_a_search() -> None:

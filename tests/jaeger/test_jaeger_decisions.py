@@ -79,7 +79,7 @@ def test_a_refused_shipment_is_three_attempts(story: Story) -> None:
     order = root(trace, story.dead)
     attempts = calls(trace, story.origins["shipping"], "POST")
     assert [span.attributes.get(RESENDS) for span in attempts] == [None, 1, 2]
-    assert [(span.status, span.attributes["error.type"]) for span in attempts] == [(ERROR, "ConnectError")] * 3
+    assert [(span.status, span.attributes["error.type"]) for span in attempts] == [(ERROR, "httpx.ConnectError")] * 3
     assert _decisions(order) == ["handrail.retry.scheduled"] * 2 + ["handrail.retry.exhausted"]
     assert (order.status, order.attributes["http.response.status_code"]) == (ERROR, 503)
     undone = [span.name for span in trace.spans if span.kind == SERVER and span.name.startswith("DELETE ")]

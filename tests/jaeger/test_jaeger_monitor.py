@@ -1,5 +1,6 @@
 """The Monitor tab: span metrics of the real Jaeger, through a real Prometheus, as Jaeger's own API answers."""
 
+import itertools
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,8 +17,6 @@ from examples.order_service.ports import free_ports
 from tests.deploy.jaeger_server import CONFIG, JaegerServer
 
 pytestmark = [pytest.mark.jaeger, pytest.mark.xdist_group("monitor")]
-
-ROUND = 5
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +49,20 @@ def monitored(
 
 
 def place(jaeger: JaegerServer, folder: Path) -> None:
-    """Two rounds that go well, with some scrapes in between since a rate needs two points; then one that fails."""
+    """Orders until their rate is known (it needs two scrapes with orders in between), then until that of errors is."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http, "HANDRAIL_BACKOFF_BASE": "0.01"}
+    numbers = itertools.count()
     with Fleet(folder, environ) as fleet:
-        url = f"http://127.0.0.1:{fleet.ports['order']}/orders"
-        for number in range(3 * ROUND):
-            if number == ROUND:
-                jaeger.wait(lambda: points(jaeger, "calls") >= 2)
-            elif number == 2 * ROUND:
-                fleet.fault("payment", error_every=1, paths=["/charges"])
-            order = {"order_id": f"m{number}", "sku": "bolt", "quantity": 1, "amount": 5, "card": CARD}
+
+        def known(what: str) -> bool:
+            order = {"order_id": f"m{next(numbers)}", "sku": "bolt", "quantity": 1, "amount": 5, "card": CARD}
+            url = f"http://127.0.0.1:{fleet.ports['order']}/orders"
             httpx.post(url, json=order, timeout=30, trust_env=False)
+            return points(jaeger, what) >= 2
+
+        jaeger.wait(lambda: known("calls"))
+        fleet.fault("payment", error_every=1, paths=["/charges"])
+        jaeger.wait(lambda: known("errors"))
 
 
 def measured(jaeger: JaegerServer, what: str, **more: str) -> list[dict[str, Any]]:
