@@ -70,13 +70,14 @@ class Work:
 
 def begun(host: Host, name: str, attributes: dict[str, str] | None = None, start: int | None = None) -> Span:
     """The span of background work."""
-    return host.tracer.start_span(
-        f"{semconv.SPAN_BACKGROUND} {name}",
-        set_span_in_context(host.span),
-        SpanKind.INTERNAL,
-        attributes,
-        start_time=start,
-    )
+    context = set_span_in_context(host.span)
+    token = attach(context)  # a tracer or a processor that asks for the current span begins no work by that
+    try:
+        return host.tracer.start_span(
+            f"{semconv.SPAN_BACKGROUND} {name}", context, SpanKind.INTERNAL, attributes, start_time=start
+        )
+    finally:
+        detach(token)
 
 
 def ended(span: Span, error: BaseException | None) -> None:

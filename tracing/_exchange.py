@@ -200,6 +200,12 @@ class Exchange(CurrentSpan):
                 self._work = _background.begun(self, name, start=self._out_at or None)
             return self._work
 
+    def get_span_context(self) -> SpanContext:
+        """See the API. The SDK's metrics ask at each observation, for their exemplars: that begins no work."""
+        if self.over and sys._getframe(1).f_globals.get("__name__", "").startswith("opentelemetry.sdk.metrics"):
+            return self.log_context
+        return self._behind().get_span_context()
+
     @property
     def log_context(self) -> SpanContext:
         """What a log line names; asking begins no work."""

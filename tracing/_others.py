@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
 from . import _background, _others_metrics
 from ._exchange import Message, Receive, Scope, Send
+from ._others_server import OUTER
 from ._redact_headers import header_attributes
 
 __all__ = ["install", "undo"]
@@ -65,7 +66,11 @@ def _middleware(module: Any) -> None:
         return
 
     async def call(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _state.on or _SEEN not in scope or scope["type"] == "lifespan":
+        if not _state.on or scope["type"] == "lifespan":
+            await original(self, scope, receive, send)
+            return
+        if _SEEN not in scope:
+            scope[OUTER] = self
             await original(self, scope, receive, send)
             return
         if self.excluded_urls and self.excluded_urls.url_disabled(module.get_host_port_url_tuple(scope)[2]):

@@ -28,6 +28,7 @@ from ._connection import Connection
 from ._exchange import App, Exchange, Receive, Scope, Send
 from ._exclude import excluding, untold
 from ._measure import ServerMeasure
+from ._others_server import complete
 from ._redact_capture import capturing
 from ._sampling import RouteRatios
 from ._tracer import LightTracer, light
@@ -92,7 +93,8 @@ class ServerSpans:
         scope.setdefault("fastapi.telemetry", None)  # what FastAPI's own tracing looks for
         base = _base(scope)
         if base is None:
-            await self._app(scope, receive, send)
+            tracer = self._tracing().tracer
+            await complete(get_current_span(), tracer, self._routes, self._app, scope, receive, send)
             return
         found = _request.headers(scope, self._wanted)
         links: tuple[Link, ...] = ()

@@ -98,7 +98,7 @@ def test_contrib_asgi_outside(server: Server, spans: Spans) -> None:
 
 
 def test_contrib_asgi_inside(server: Server, spans: Spans) -> None:
-    """Ours is current when they are called: theirs becomes INTERNAL."""
+    """Ours is current when they are called: they make none."""
     inner = starlette()
     app = ServerSpans(cast("App", Contrib(inner, tracer_provider=spans.provider)), tracing=spans.tracing, routes=inner)
     server.get(app, "/items/7", PARENT)

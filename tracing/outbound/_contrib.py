@@ -20,12 +20,23 @@ from .._redact_headers import header_attributes
 from .._tracer import LightTracer, light
 from ._body import watched
 
-__all__ = ["OWN", "Engine", "below", "instrumentor_of", "steer"]
+__all__ = [
+    "METHODS",
+    "OWN",
+    "Engine",
+    "below",
+    "built",
+    "classes_by_hand",
+    "instrumentor_of",
+    "lean",
+    "steer",
+    "wrapper_on",
+]
 
 Wrapper = Callable[..., Any]
 """Called as (wrapped, instance, args, kwargs), the way wrapt does."""
 
-_METHODS = ("handle_request", "handle_async_request")
+METHODS = ("handle_request", "handle_async_request")
 _CAPTURES = ("captured_request_headers", "captured_response_headers")
 _READERS = ("_apply_request_client_attributes_to_span", "_apply_response_client_attributes_to_span")
 _TRACERS = 32
@@ -76,28 +87,29 @@ def instrumentor_of(module: ModuleType) -> Any:
     return contrib.HTTPXClientInstrumentor()
 
 
-def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
-    """Point the engine at contrib's wrappers, now and whenever a service instruments with hooks of its own."""
+def steer(engine: Engine, instrumentor: Any, adopt: Callable[[Any], object]) -> Callable[[], None]:
+    """Point the engine at contrib's wrappers, now and whenever a service instruments with hooks of its own.
+
+    `adopt` takes what `instrument_client` put on a transport.
+    """
     theirs = _wrappers_on_class(engine.module)
     if theirs:
         engine.use(theirs)
     else:
-        engine.use(_build(instrumentor), plain=True)
+        engine.use(built(instrumentor), plain=True)
     kind: Any = type(instrumentor)
     was_on = instrumentor._is_instrumented_by_opentelemetry
 
     def instrument(**kwargs: Any) -> None:
-        engine.use(_build(instrumentor, **kwargs))
+        engine.use(built(instrumentor, **kwargs))
 
     def uninstrument(**_kwargs: Any) -> None:
-        engine.use(_build(instrumentor), plain=True)
+        engine.use(built(instrumentor), plain=True)
 
     def instrument_client(_cls: type, /, client: Any, **kwargs: Any) -> None:
         inherited(client, **kwargs)
         for transport in (client._transport, *client._mounts.values()):
-            if isinstance(transport, (engine.module.HTTPTransport, engine.module.AsyncHTTPTransport)):
-                for name in _METHODS:
-                    _adopt(transport, name)
+            adopt(transport)
 
     inherited = kind.instrument_client
     vars(instrumentor).update(_instrument=instrument, _uninstrument=uninstrument)
@@ -115,22 +127,21 @@ def steer(engine: Engine, instrumentor: Any) -> Callable[[], None]:
 
 def below(method: Any) -> Callable[..., Any]:
     """What the layer goes around: the method without contrib's wrapper, which the layer calls itself."""
-    found: Callable[..., Any] = method.__wrapped__ if _wrapper_on(method) is not None else method
+    found: Callable[..., Any] = method.__wrapped__ if wrapper_on(method) is not None else method
     return found
 
 
-def _adopt(transport: Any, name: str) -> None:
-    """Move what `instrument_client` put on a transport below the retries, where each attempt passes.
+def classes_by_hand() -> list[tuple[type, str]]:
+    """The classes that define what contrib's transports do, of both libraries, and the method."""
+    found: dict[tuple[type, str], None] = {}
+    for public, name in zip(("SyncOpenTelemetryTransport", "AsyncOpenTelemetryTransport"), METHODS, strict=True):
+        for suffix in ("", "Httpx2"):
+            mro = getattr(contrib, public + suffix, object).__mro__
+            found |= {(cls, name): None for cls in mro if name in vars(cls) and cls.__module__ == contrib.__name__}
+    return list(found)
 
-    Otherwise a call would be one span around the spans of its attempts.
-    """
-    wrapper = _wrapper_on(vars(transport).get(name))
-    if wrapper is not None:
-        delattr(transport, name)
-        vars(transport)[OWN] = _lean(wrapper)
 
-
-def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
+def built(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     """Contrib's wrappers with stable attribute names, whatever the environment asks of others.
 
     Runs a copy of `_instrument` that sees other globals; nothing that others use is changed.
@@ -138,7 +149,7 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     built: dict[str, Wrapper] = {}
 
     def keep(_module: str, path: str, wrapper: Wrapper) -> None:
-        built[path.rpartition(".")[2]] = _lean(wrapper)
+        built[path.rpartition(".")[2]] = lean(wrapper)
 
     if not kwargs:
         kwargs["meter_provider"] = NoOpMeterProvider()  # nobody asked contrib for metrics
@@ -150,7 +161,7 @@ def _build(instrumentor: Any, **kwargs: Any) -> dict[str, Wrapper]:
     return built
 
 
-def _lean(wrapper: Wrapper) -> Wrapper:
+def lean(wrapper: Wrapper) -> Wrapper:
     """The wrapper without two detours that take a quarter of what contrib's span costs.
 
     It parses the request's URL anew, though that is immutable already; and where no header is
@@ -205,14 +216,14 @@ class _Stable:
 
 def _wrappers_on_class(module: ModuleType) -> dict[str, Wrapper]:
     found: dict[str, Wrapper] = {}
-    for owner, name in ((module.HTTPTransport, _METHODS[0]), (module.AsyncHTTPTransport, _METHODS[1])):
-        wrapper = _wrapper_on(owner.__dict__.get(name))
+    for owner, name in ((module.HTTPTransport, METHODS[0]), (module.AsyncHTTPTransport, METHODS[1])):
+        wrapper = wrapper_on(owner.__dict__.get(name))
         if wrapper is not None:
-            found[name] = _lean(wrapper)
+            found[name] = lean(wrapper)
     return found
 
 
-def _wrapper_on(method: object) -> Wrapper | None:
+def wrapper_on(method: object) -> Wrapper | None:
     """Contrib's wrapper if it is the outermost on `method`, telling stable names as well as the old ones."""
     wrapper = getattr(method, "_self_wrapper", None)
     if not isinstance(wrapper, partial) or "sem_conv_opt_in_mode" not in wrapper.keywords:

@@ -9,12 +9,14 @@ that come later count from the next attempt on, and no second span appears.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from .._measure import ClientMeasure
 from ._attempt import Attempt, through
 from ._contrib import OWN, Engine, below, instrumentor_of, steer
+from ._transports import adopt, adopt_earlier, pass_through
 
 __all__ = ["install"]
 
@@ -31,7 +33,12 @@ def install(module: ModuleType, measure: Callable[[], ClientMeasure | None] | No
     if engine.undo is not None:
         return engine.undo
     engine.measure = measure
-    unsteer = steer(engine, instrumentor_of(module))
+    instrumentor = instrumentor_of(module)
+    undos = [
+        steer(engine, instrumentor, partial(adopt, engine)),
+        adopt_earlier(engine),
+        pass_through(engine, instrumentor),
+    ]
     layers = (
         (module.HTTPTransport, "handle_request", _layer),
         (module.AsyncHTTPTransport, "handle_async_request", _async_layer),
@@ -45,7 +52,8 @@ def install(module: ModuleType, measure: Callable[[], ClientMeasure | None] | No
         if engine.undo is not undo:
             return
         engine.undo = None
-        unsteer()
+        for one in reversed(undos):
+            one()
         # Where somebody wrapped the layer since, it stays and only passes on.
         for owner, name, _make in layers:
             if _take_off(owner, name):
