@@ -7,7 +7,7 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer
-from opentelemetry.util.types import AnyValue
+from opentelemetry.util.types import AnyValue, Attributes
 
 from . import _background, _outcome, semconv
 from ._current import CurrentSpan
@@ -46,6 +46,7 @@ class Exchange(CurrentSpan):
     _out_at = 0
     _left_at = 0
     _raised_before: BaseException | None = None
+    _recorded: BaseException | None = None
     _work: Span | None = None
 
     def __init__(
@@ -140,7 +141,7 @@ class Exchange(CurrentSpan):
             told, name = _outcome.answered(span, self._title, code, route, self._scope)
             if error is not None:
                 # What comes up behind the last byte is told at the end of the span, not after it.
-                _outcome.mark(span, error, ended)
+                _outcome.mark(span, error, ended, recorded=error is self._recorded)
             if self._left_at or (self.left and not complete):
                 span.add_event(semconv.EVENT_CLIENT_LEFT, None, ended)
         if self.measure is not None:
@@ -199,6 +200,17 @@ class Exchange(CurrentSpan):
                 name = getattr(self.span, "name", self._title)
                 self._work = _background.begun(self, name, start=self._out_at or None)
             return self._work
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """See the API. Where the same one ends the request, its event is there already."""
+        self._recorded = exception
+        super().record_exception(exception, attributes, timestamp, escaped)
 
     def get_span_context(self) -> SpanContext:
         """See the API. The SDK's metrics ask at each observation, for their exemplars: that begins no work."""

@@ -57,8 +57,11 @@ def error_type(error: Error) -> str | None:
     return error if error is None or isinstance(error, str) else qualified_name(type(error))
 
 
-def mark(span: Span, error: Error, at: int | None = None) -> None:
-    """Put the error, if there is one, on the span; `at` is its time in nanoseconds, now where None."""
+def mark(span: Span, error: Error, at: int | None = None, *, recorded: bool = False) -> None:
+    """Put the error, if there is one, on the span; `at` is its time in nanoseconds, now where None.
+
+    `recorded`: somebody made its event already.
+    """
     if error is None:
         return
     if isinstance(error, str):
@@ -68,7 +71,7 @@ def mark(span: Span, error: Error, at: int | None = None) -> None:
     told = redact.exception(error)
     span.set_attribute(semconv.ERROR_TYPE, told["exception.type"])
     span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {told['exception.message']}")
-    if isinstance(error, Exception):
+    if isinstance(error, Exception) and not recorded:
         span.add_event("exception", told, at)
 
 

@@ -5,11 +5,13 @@ import io
 import os
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -197,7 +199,7 @@ def test_other_tracer_on_the_path(tmp_path: Path) -> None:
     path = "/x/opentelemetry/instrumentation/auto_instrumentation"
     report = gather({"PYTHONPATH": path + os.pathsep + "/y"}, tmp_path)
     assert found(report)["HR020"].what.startswith("opentelemetry-instrument is active")
-    assert ("opentelemetry-instrument", "active") in [(name, state) for name, _, state in report.tracers]
+    assert ("opentelemetry-instrument", "active") in [(other.name, other.state) for other in report.others]
 
 
 def test_several_distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,3 +286,32 @@ def test_exit_codes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert runner.invoke(main, ["doctor"]).exit_code == 0
     assert runner.invoke(main, ["doctor"], env={"HANDRAIL_ATTEMPTS": "x"}).exit_code == 1
     assert runner.invoke(main, ["doctor", "--jsn"]).exit_code == 2
+
+
+def test_who_else_instruments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named with the place in the code, what handrail does about each; an installed package without a place."""
+    real = _installed._version
+    monkeypatch.setattr(_installed, "_version", lambda name: "5.2" if name == "logfire" else real(name))
+    source = "import os\nimport logfire\nfrom opentelemetry.instrumentation.fastapi import FastAPIInstrumentor\n"
+    (tmp_path / "app.py").write_text(source + "from opentelemetry.instrumentation import httpx\n")
+    report = gather({}, tmp_path)
+    told = {other.name: (other.state, other.where) for other in report.others}
+    assert told["logfire"] == ("used", "app.py:2")
+    assert told["opentelemetry-instrumentation-fastapi"] == ("used", "app.py:3")
+    assert told["opentelemetry-instrumentation-httpx"] == ("used", "app.py:4")
+    assert told["opentelemetry-instrumentation-asgi"] == ("installed", "")
+    assert all(other.does for other in report.others)
+    finding = found(report)["HR021"]
+    assert (finding.where, finding.severity) == ("app.py:2", "info")
+    shown = "\n".join(view(report, 100, terminal=True))
+    assert "logfire 5.2 (app.py:2)" in shown
+    assert "no second span of a request" in shown
+
+
+def test_a_tracer_that_is_started_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a .pth file or sitecustomize imports into every process is active."""
+    real = _installed._version
+    monkeypatch.setattr(_installed, "_version", lambda name: "3.0" if name == "ddtrace" else real(name))
+    monkeypatch.setitem(sys.modules, "ddtrace", ModuleType("ddtrace"))
+    (state,) = [other.state for other in gather({}, tmp_path).others if other.name == "ddtrace"]
+    assert state == "active"

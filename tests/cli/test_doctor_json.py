@@ -49,7 +49,7 @@ SCHEMA = table(
     libraries={"type": "array", "items": table(name=TEXT, version={"type": ["string", "null"]}, required=TEXT)},
     instrumentation={
         "type": "array",
-        "items": table(name=TEXT, version=TEXT, state={"enum": ["active", "installed"]}),
+        "items": table(name=TEXT, version=TEXT, state={"enum": ["active", "used", "installed"]}, where=TEXT, does=TEXT),
     },
     findings={
         "type": "array",

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, cast
 
+import fastapi
 import pytest
 from opentelemetry import metrics as api
 from opentelemetry import trace
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware as Contrib
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.propagators import (
     TraceResponsePropagator,
     get_global_response_propagator,
@@ -235,3 +237,21 @@ def test_metrics_of_the_service_begin_no_work(spans: Spans, where: str) -> None:
         provider.shutdown()
     _others_metrics.listening("nobody")
     assert [span.kind for span in spans.finished] == [SpanKind.SERVER]
+
+
+def test_an_exception_is_told_once(spans: Spans) -> None:
+    """Contrib's FastAPI layer records what goes up through it; at the end of the request it is there already."""
+    app = fastapi.FastAPI()
+
+    @app.get("/items/{item}")
+    def broken(item: int) -> int:
+        raise LookupError("no stock")
+
+    FastAPIInstrumentor.instrument_app(app)
+    try:
+        with pytest.raises(LookupError):
+            Server().get(_traced(app, spans), "/items/7")
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
+    assert [event.name for event in spans.server.events] == ["exception"]
+    assert (spans.server.attributes or {})["error.type"] == "LookupError"

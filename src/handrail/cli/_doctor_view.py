@@ -118,8 +118,10 @@ def _spans(report: Report) -> Table:
         table.add_row("", "go to", _target(exporter, report))
     for name, value in report.variables.items():
         table.add_row("", name, value)
-    for name, version, state in report.tracers:
-        table.add_row("", f"also {state}", f"{name} {version}")
+    for other in report.others:
+        where = f" ({other.where})" if other.where else ""
+        told = "" if other.state == "installed" else f"\n{other.does}"
+        table.add_row("", f"also {other.state}", f"{other.name} {other.version}{where}{told}")
     return table
 
 

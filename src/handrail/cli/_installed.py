@@ -1,18 +1,15 @@
-"""What else is installed: versions that fit, other tracers, other distributions."""
+"""What else is installed: versions that fit, and other distributions of OpenTelemetry."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
 from ._findings import Finding
 
-__all__ = ["Library", "clients", "libraries", "tracers"]
+__all__ = ["Library", "clients", "distributions", "libraries"]
 
 CLIENTS = ("httpx", "httpx2")
 _SERVICE = ("fastapi", "litestar", "quart", "django", "uvicorn", "gunicorn", "hypercorn", "granian")
-_TRACERS = ("ddtrace", "elastic-apm", "logfire", "newrelic", "sentry-sdk")
-_AUTO = "auto_instrumentation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,47 +55,8 @@ def clients() -> list[Finding]:
     return [Finding(id="HR041", severity="warning", what=what, where="the environment", mend="pip install httpx")]
 
 
-def tracers(environ: Mapping[str, str]) -> tuple[list[tuple[str, str, str]], list[Finding]]:
-    """Others that instrument: (name, version, "active" or "installed")."""
-    findings: list[Finding] = []
-    found = [(name, version, "installed") for name in _TRACERS if (version := _version(name))]
-    found.extend(_instrumentations())
-    path = environ.get("PYTHONPATH", "").split(os.pathsep)
-    active = [part for part in path if _AUTO in part or "ddtrace" in part or "newrelic" in part]
-    for part in active:
-        name = "opentelemetry-instrument" if _AUTO in part else next(n for n in ("ddtrace", "newrelic") if n in part)
-        found.append((name, _version(name) or "", "active"))
-        findings.append(
-            Finding(
-                id="HR020",
-                severity="warning",
-                what=f"{name} is active in every Python process started here",
-                where=f"PYTHONPATH={part}",
-                mend="spans may be made by both: keep one of the two",
-            )
-        )
-    findings.extend(_installed_tracer(name, version) for name, version, _ in found if name in _TRACERS)
-    findings.extend(_distributions(environ))
-    return found, findings
-
-
-def _installed_tracer(name: str, version: str) -> Finding:
-    return Finding(
-        id="HR021",
-        severity="info",
-        what=f"{name} {version} is installed; where the service starts it, both make spans",
-        where="the environment",
-        mend="nothing, if it is not started; else keep one of the two",
-    )
-
-
-def _instrumentations() -> list[tuple[str, str, str]]:
-    ours = {"opentelemetry-instrumentation-httpx"}
-    names = {entry.dist.name: entry.dist.version for entry in _entries("opentelemetry_instrumentor") if entry.dist}
-    return [(name, version, "installed") for name, version in sorted(names.items()) if name not in ours]
-
-
-def _distributions(environ: Mapping[str, str]) -> list[Finding]:
+def distributions(environ: Mapping[str, str]) -> list[Finding]:
+    """Whether several compete for `opentelemetry-instrument`."""
     names = sorted({entry.name for entry in _entries("opentelemetry_distro")})
     if len(names) < 2 or environ.get("OTEL_PYTHON_DISTRO") == "handrail":
         return []

@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..settings import Resolution, Settings
-from . import _installed, _probe, _scan
+from . import _installed, _others, _probe, _scan
 from ._findings import SEVERITIES, Finding
 
 __all__ = ["EXAMPLE", "Report", "gather"]
@@ -28,7 +28,7 @@ class Report:
     settings: Settings
     policies: tuple[str, ...]
     libraries: tuple[_installed.Library, ...]
-    tracers: tuple[tuple[str, str, str], ...]
+    others: tuple[_others.Other, ...]
     variables: Mapping[str, str]
     findings: tuple[Finding, ...]
 
@@ -62,9 +62,7 @@ class Report:
                 "variables": dict(self.variables),
             },
             "libraries": [asdict(library) for library in self.libraries],
-            "instrumentation": [
-                {"name": name, "version": version, "state": state} for name, version, state in self.tracers
-            ],
+            "instrumentation": [asdict(other) for other in self.others],
             "findings": [asdict(finding) for finding in self.findings],
         }
 
@@ -75,11 +73,12 @@ def gather(environ: Mapping[str, str], cwd: Path) -> Report:
 
     found = resolve_settings({}, environ, cwd)
     libraries, library_findings = _installed.libraries()
-    others, other_findings = _installed.tracers(environ)
+    others, other_findings = _others.others(environ, cwd)
     findings = [
         *_settings(found, cwd),
         *_spans(found.settings, environ),
         *other_findings,
+        *_installed.distributions(environ),
         *_scan.shadows(cwd),
         *_scan.imports(cwd),
         *library_findings,
@@ -91,7 +90,7 @@ def gather(environ: Mapping[str, str], cwd: Path) -> Report:
         settings=found.settings,
         policies=_policies(found),
         libraries=tuple(libraries),
-        tracers=tuple(others),
+        others=tuple(others),
         variables=_otel(environ),
         findings=tuple(findings),
     )

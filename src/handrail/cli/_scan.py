@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ._findings import Finding
 
-__all__ = ["imports", "shadows"]
+__all__ = ["imports", "shadows", "sources"]
 
 _CLIENTS = {"requests": "requests", "aiohttp": "aiohttp", "urllib3": "urllib3"}
 _RETRIES = {
@@ -41,7 +41,7 @@ _NEEDED = (
 def imports(folder: Path) -> list[Finding]:
     """Imports of retry libraries and of HTTP clients that are not protected, the first place of each."""
     found: dict[str, str] = {}
-    for path in _sources(folder):
+    for path in sources(folder):
         text = path.read_text(encoding="utf-8", errors="replace")
         for match in _IMPORT.finditer(text):
             name = match[1]
@@ -68,7 +68,7 @@ def _imported(name: str, where: str) -> Finding:
     )
 
 
-def _sources(folder: Path) -> Iterator[Path]:
+def sources(folder: Path) -> Iterator[Path]:
     """Python files of the service, a bounded number of them; no tests, no environments."""
     left = _MAX_FILES
     todo = [folder]

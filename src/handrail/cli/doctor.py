@@ -17,7 +17,8 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
                      variables: {OTEL_NAME: value}} without secrets
     libraries        [{name, version: text or null, required: text or ""}]
-    instrumentation  [{name, version, state: "active" or "installed"}] others that make spans
+    instrumentation  [{name, version, state, where, does}] others that make spans; state: "active" in processes
+                     started here, "used" by the service's code, or "installed"; what handrail does then
     findings         [{id, severity: "error" | "warning" | "info", what, where, mend}] the worst first;
                      ids: see `handrail.cli._findings`
 """
