@@ -111,7 +111,7 @@ class Batch(SpanProcessor):
         if (self._queue.items or self._thread is not None) and not self._wake():
             self._drain(everything=True)
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.ident is not None and thread is not threading.current_thread():
             thread.join(seconds)
         self._abandoned = True
         self._exporter.shutdown()
@@ -133,10 +133,11 @@ class Batch(SpanProcessor):
         if not self._starting.acquire(blocking=False):
             return True  # another thread is at it, or we are inside a signal handler that interrupted it
         try:
-            thread = threading.Thread(target=self._work, name="handrail-export", daemon=True)
+            # Known before it runs: a signal handler may end this thread's work between any two steps.
+            self._thread = thread = threading.Thread(target=self._work, name="handrail-export", daemon=True)
             thread.start()
-            self._thread = thread
         except RuntimeError:
+            self._thread = None
             return False
         finally:
             self._starting.release()
