@@ -73,7 +73,7 @@ def test_requests_go_on(tmp_path: Path, trouble: Callable[[Path], dict[str, str]
 
 
 def test_a_frozen_collector_is_seen_by_doctor(tmp_path: Path) -> None:
-    """It accepts and never answers: requests go on, the end keeps its limit, and doctor shows every lost span."""
+    """A3: it accepts and never answers: requests go on, the end keeps its limit, doctor shows every lost span."""
     (tmp_path / "app.py").write_text(APP)
     port = free_port()
     with socket.socket() as there:

@@ -81,7 +81,7 @@ def _slow(server: Server, headers: dict[str, str], answers: list[object]) -> thr
 def test_every_answered_request_is_in_jaeger(
     jaeger: JaegerServer, tmp_path: Path, app: str, more: list[str], how: signal.Signals
 ) -> None:
-    """Forty answers, one more that was under way at the signal: as many SERVER spans, none twice, and a clean end."""
+    """A3 (SIGTERM): forty answers, one more under way at the signal: as many SERVER spans, none twice, a clean end."""
     (tmp_path / "app.py").write_text(APP)
     port, trace_id = free_port(), secrets.token_hex(16)
     headers = {"traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01"}

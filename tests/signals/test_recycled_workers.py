@@ -111,7 +111,7 @@ SERVERS = {
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_workers_that_are_recycled(kind: str, tmp_path: Path) -> None:
-    """Two workers at a time that end after fifteen requests, five in all, and a SIGTERM: each span is there, once."""
+    """A3 (fork): two workers at a time that end after fifteen requests, five in all, a SIGTERM: each span, once."""
     command = [sys.executable, "-m", *SERVERS[kind]]
     port = free_port()
     if "gunicorn" in command:
@@ -137,7 +137,7 @@ def test_workers_that_are_recycled(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_reload(tmp_path: Path) -> None:
-    """The process before a reload hands in its spans, and so does the one after it."""
+    """A3 (spawn): the process before a reload hands in its spans, and so does the one after it."""
     (tmp_path / "app.py").write_text(APP)
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app:app", "--reload", "--port", str(port), "--log-level", "warning"]

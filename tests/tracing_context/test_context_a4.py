@@ -214,7 +214,7 @@ def test_parent_ended_before_the_thread_ran(spans: Spans, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_streams(spans: Spans, caplog: pytest.LogCaptureFixture, asynchronous: bool) -> None:
-    """A4, generators that are streamed: each step is inside the request, and no token is held across a yield."""
+    """A4, A3, generators that are streamed: each step is inside the request, and no token is held across a yield."""
 
     def steps() -> Iterator[str]:
         for part in "abc":
