@@ -42,7 +42,10 @@ def test_who_waits_and_who_holds(watch, told, caplog: pytest.LogCaptureFixture):
 
     async def app(scope, receive, send):
         if scope["path"] == "/hold":
-            never.wait(4 * BOUND)
+            for _ in range(100):  # a busy machine notices late
+                never.wait(2 * BOUND)
+                if watch.holds:
+                    break
             await answer(send)
             waiting.set()
         else:
@@ -65,7 +68,7 @@ def test_who_waits_and_who_holds(watch, told, caplog: pytest.LogCaptureFixture):
         culprit = span.attributes["url.path"] == "/hold"  # type: ignore[index]
         assert found[semconv.BLOCKED_CULPRIT] is culprit
         assert found[semconv.BLOCKED_REQUESTS] == 4
-        assert BOUND <= found[semconv.BLOCKED_DURATION] < 5  # type: ignore[operator]
+        assert BOUND <= found[semconv.BLOCKED_DURATION] < 25  # type: ignore[operator]
         assert str(found["code.file.path"]) == HERE
         assert str(found["code.function.name"]).endswith("test_who_waits_and_who_holds.<locals>.app")
         assert str(found["code.stacktrace"]).rstrip().endswith("in wait")
@@ -73,7 +76,7 @@ def test_who_waits_and_who_holds(watch, told, caplog: pytest.LogCaptureFixture):
     assert len(told) == 1
     (line,) = [record.getMessage() for record in caplog.records if record.name == "handrail"]
     assert "test_blocked_loop.py:" in line
-    assert "while 3 other requests waited: `never.wait(4 * BOUND)`" in line
+    assert "while 3 other requests waited: `never.wait(2 * BOUND)`" in line
 
 
 async def beats(told: list[float], count: int = 1) -> None:
