@@ -62,7 +62,11 @@ def from_text(kind: Kind, text: str) -> Value:
         return text if kind is Kind.TEXT else Path(text)
     if kind is Kind.LIST or kind is Kind.RATES:
         words = tuple(word.strip() for word in text.split(",") if word.strip())
-        return words if kind is Kind.LIST else _rates((pattern, rate) for pattern, _, rate in (word.rpartition("=") for word in words))
+        return (
+            words
+            if kind is Kind.LIST
+            else _rates((pattern, rate) for pattern, _, rate in (word.rpartition("=") for word in words))
+        )
     try:
         number: int | float = int(text) if kind is Kind.COUNT else float(text)
     except ValueError:

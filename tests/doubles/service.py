@@ -279,7 +279,7 @@ def told() -> list[dict[str, Any]]:
             "scope": span.instrumentation_scope.name if span.instrumentation_scope else "",
         }
         for span in kept.get_finished_spans()
-        if (span.attributes or {}).get("logfire.span_type") != "pending_span"
+        if span.context is not None and (span.attributes or {}).get("logfire.span_type") != "pending_span"
     ]
     kept.clear()
     return found

@@ -48,16 +48,13 @@ def spans() -> Iterator[Spans]:
 
 
 class Retrying(httpx.BaseTransport):
-    """Three attempts through the transport within."""
+    """Attempts through the transport within, until the peer answers: three."""
 
     def __init__(self, within: httpx.BaseTransport) -> None:
         self.within = within
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        for _ in range(3):
-            response = self.within.handle_request(request)
-            if response.status_code < 500:
-                break
+        while (response := self.within.handle_request(request)).status_code >= 500:
             response.close()
         return response
 
@@ -66,13 +63,10 @@ class Retrying(httpx.BaseTransport):
 
 
 class RetryingSubclass(httpx.HTTPTransport):
-    """Three attempts through super()."""
+    """The same through super()."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        for _ in range(3):
-            response = super().handle_request(request)
-            if response.status_code < 500:
-                break
+        while (response := super().handle_request(request)).status_code >= 500:
             response.close()
         return response
 
