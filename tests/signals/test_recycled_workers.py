@@ -144,10 +144,14 @@ def test_a_reload(tmp_path: Path) -> None:
     with collecting() as collector:
         with running(command, cwd=tmp_path, port=port, environ=environ(tmp_path, collector)) as server:
             first = ask(server, "/before")
-            (tmp_path / "app.py").write_text(APP + "\n# changed\n")
             asked: list[int | None] = []
+            changed = -60.0
 
             def reloaded() -> bool:
+                nonlocal changed
+                if time.monotonic() - changed > 5:  # uvicorn may not have looked at the file before the first change
+                    changed = time.monotonic()
+                    (tmp_path / "app.py").write_text(f"{APP}\n# changed {changed}\n")
                 asked.append(ask(server, f"/{len(asked)}"))
                 return asked[-1] not in (None, first)
 
