@@ -73,8 +73,8 @@ def _stock(spans: list[ReadableSpan]) -> bytes:
 
 def encode_batch(spans: list[ReadableSpan]) -> bytes:
     """What our batch processor does to spans, one at a time and then together."""
-    from handrail.tracing._encode import encode
-    from handrail.tracing._encode_request import join
+    from handrail.tracing.export._encode import encode
+    from handrail.tracing.export._encode_request import join
 
     return join([(encode(span), span.resource, span.instrumentation_scope) for span in spans])
 
@@ -89,7 +89,7 @@ def _sdk(provider: TracerProvider) -> Tracer:
 
 
 def _light(provider: TracerProvider) -> Tracer:
-    from handrail.tracing._tracer import light
+    from handrail.tracing.spans.tracer import light
 
     return light(provider.get_tracer("bench"))
 

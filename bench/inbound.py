@@ -47,7 +47,7 @@ def starlettes(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
 def ours(app: ASGIApp, provider: TracerProvider, **more: Any) -> ASGIApp:
     """The SERVER span alone, unless `more` is asked of it."""
     from handrail.tracing import propagation
-    from handrail.tracing.inbound import ServerSpans
+    from handrail.tracing.inbound.server import ServerSpans
     from handrail.tracing.provider import Tracing
 
     propagation.install()  # as `provider.start` does

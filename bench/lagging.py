@@ -59,7 +59,7 @@ def _whole() -> Made:
     """Everything as `protect` builds it: provider, batches, exporter."""
     from pathlib import Path
 
-    from handrail.tracing.inbound import ServerSpans
+    from handrail.tracing.inbound.server import ServerSpans
     from handrail.tracing.provider import start
     from handrail.tracing.settings import TracingSettings
 

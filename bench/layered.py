@@ -31,14 +31,14 @@ def _bounded(app: ASGIApp) -> ASGIApp:
 
 def _measured(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
     """The HTTP metrics that handrail adds up itself, where the service has no MeterProvider of its own."""
-    from handrail.tracing.metrics_http import ServerTable
+    from handrail.tracing.metrics._http import ServerTable
 
     return ours(app, provider, measure=ServerTable())
 
 
 def _instruments(app: ASGIApp, provider: TracerProvider) -> ASGIApp:
     """The same as instruments of the service's own MeterProvider."""
-    from handrail.tracing.metrics_http import ServerInstruments
+    from handrail.tracing.metrics._http import ServerInstruments
 
     meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("bench")
     return ours(app, provider, measure=ServerInstruments(meter))

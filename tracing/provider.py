@@ -14,14 +14,14 @@ from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from . import propagation, semconv
-from ._tracer import LightTracer, light
 from .lifecycle import Flusher, at_end
 from .settings import LOCAL, TracingSettings
+from .spans.tracer import LightTracer, light
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
-    from .export import CountedExporter
+    from .export.build import CountedExporter
 
 __all__ = ["Tracing", "start"]
 
@@ -107,10 +107,10 @@ def _build(settings: TracingSettings) -> "tuple[SdkTracerProvider, Stop, Counted
         }
     )
     provider = SdkTracerProvider(resource=resource, shutdown_on_exit=False)
-    from ._batch import Batch
-    from ._queue import Limits
-    from .export import build
-    from .health import Told
+    from .export._batch import Batch
+    from .export._queue import Limits
+    from .export.build import build
+    from .export.health import Told
 
     exporter = build(settings)
     if exporter is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ._shapes import ASGIApp, Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from .tracing.metrics_points import Reader
+    from .tracing.metrics._points import Reader
 
 __all__ = ["Scrape"]
 
@@ -48,7 +48,7 @@ class Scrape:
 
     def _page(self, accept: str) -> tuple[bytes, str]:
         if self._answer is None:
-            from .tracing import _prometheus
+            from .tracing.metrics import _prometheus
 
             self._answer = _prometheus.page(self._reader)
             _log.info("metrics are served at %s", self._path)

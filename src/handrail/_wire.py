@@ -77,7 +77,7 @@ class Process:
 
     def _silence_others(self) -> None:
         if not self.settings.tracing.disabled:
-            from .tracing import _others
+            from .tracing import others as _others
 
             self.undo.append(_others.install())
 
@@ -237,7 +237,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from . import _loops
     from .resilience.inbound.problem import ProblemDetails
     from .tracing import redact
-    from .tracing.inbound import ServerSpans
+    from .tracing.inbound.server import ServerSpans
 
     inner: ASGIApp = app
     if process.settings.problem_details:

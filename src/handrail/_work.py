@@ -86,7 +86,7 @@ def _watch_the_end(process: _wire.Process) -> None:
     """`atexit` is the provider's; a child of multiprocessing does not run it, and SIGTERM runs nothing."""
     global _watched
     _watched = os.getpid()
-    from .tracing import _context_exit
+    from .tracing.context import _exit as _context_exit
 
     undo = _context_exit.before_sigterm(_flush, process.settings.tracing.flush_timeout)
     process.undo.append(lambda: _unwatch(undo))

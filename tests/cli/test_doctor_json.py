@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from handrail.cli import main
 from handrail.cli._findings import Finding
-from handrail.tracing.health import Lost, write
+from handrail.tracing.export.health import Lost, write
 
 TEXT = {"type": "string"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handrail.cli.run import HOOK, environment
-from handrail.tracing import local_read
+from handrail.tracing.local import read as local_read
 from tests.shadow.processes import free_port, running
 
 HANDRAIL = str(Path(sys.executable).with_name("handrail"))

@@ -14,7 +14,7 @@ from opentelemetry.trace import StatusCode, set_span_in_context
 
 from handrail.cli import main
 from handrail.cli._follow import Follower
-from handrail.tracing.local import LocalSpanExporter
+from handrail.tracing.local.store import LocalSpanExporter
 
 
 def _write(folder: Path, service: str, name: str, *, start: int, parent: ReadableSpan | None = None) -> ReadableSpan:

@@ -10,7 +10,7 @@ from handrail.cli._waterfall import render
 from handrail.cli._waterfall_rows import rows
 from handrail.cli._waterfall_text import duration
 from handrail.tracing import semconv
-from handrail.tracing.local_read import Event, Span, Trace
+from handrail.tracing.local.read import Event, Span, Trace
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS

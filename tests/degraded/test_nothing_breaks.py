@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handrail.tracing.health import lost
+from handrail.tracing.export.health import lost
 from tests.shadow.processes import free_port, running
 
 APP = """

@@ -14,7 +14,7 @@ import pytest
 
 from examples.order_service.fleet import Fleet
 from examples.order_service.load import CARD
-from handrail.tracing.local_read import Span, Trace, parse
+from handrail.tracing.local.read import Span, Trace, parse
 from tests.deploy.jaeger_server import JaegerServer
 
 pytestmark = pytest.mark.jaeger

@@ -23,9 +23,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from handrail.tracing import _others, _others_metrics, metrics
-from handrail.tracing._exchange import App
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing import metrics
+from handrail.tracing import others as _others
+from handrail.tracing.inbound._exchange import App
+from handrail.tracing.inbound.server import ServerSpans
+from handrail.tracing.others import _metrics as _others_metrics
 from handrail.tracing.testing import Spans, as_global
 from tests.tracing.asgi_server import Server
 from tests.tracing_metrics.meters import by_name, no_provider, settings

@@ -13,8 +13,8 @@ from opentelemetry.trace import SpanKind, use_span
 from starlette.responses import StreamingResponse
 
 from handrail.tracing import outbound
-from handrail.tracing._exchange import App
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import App
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans, as_global
 from tests.tracing.asgi_server import Server
 

@@ -16,7 +16,7 @@ from examples.order_service.books import Books
 from examples.order_service.recorded import Recorded, showcase, tally
 from examples.order_service.report import table
 from examples.order_service.scenario import PHASES
-from handrail.tracing.local_read import Event, Span, Trace
+from handrail.tracing.local.read import Event, Span, Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = [sys.executable, "-m", "examples.order_service.demo"]

@@ -10,7 +10,7 @@ import httpx
 
 from examples.order_service.fleet import Fleet
 from examples.order_service.load import CARD
-from handrail.tracing.local_read import Span, Trace, parse
+from handrail.tracing.local.read import Span, Trace, parse
 from tests.deploy.jaeger_server import JaegerServer
 
 __all__ = ["CLIENT", "ERROR", "INTERNAL", "SERVER", "UNSET", "Answer", "Story", "calls", "read", "root"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handrail.tracing.local_read import Span
+from handrail.tracing.local.read import Span
 from tests.jaeger.story import CLIENT, ERROR, INTERNAL, SERVER, UNSET, Story, calls, root
 
 pytestmark = pytest.mark.jaeger

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from handrail.tracing.local_read import Span, Trace
+from handrail.tracing.local.read import Span, Trace
 from tests.deploy.jaeger_server import JaegerServer
 from tests.jaeger.story import ERROR, UNSET, read
 from tests.volume.trial import fleet

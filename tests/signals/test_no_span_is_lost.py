@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from handrail.tracing.local_read import parse
+from handrail.tracing.local.read import parse
 from tests.deploy.jaeger_server import JaegerServer
 from tests.jaeger.story import SERVER
 from tests.shadow.processes import Server, free_port, running

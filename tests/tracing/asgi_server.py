@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from handrail.tracing._exchange import App, Message
+from handrail.tracing.inbound._exchange import App, Message
 
 
 class Server:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from opentelemetry import propagate
 from opentelemetry.trace import SpanKind
 
-from handrail.tracing._exchange import Message, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import Message, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.propagation import W3CPropagator
 from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans

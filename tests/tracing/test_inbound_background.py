@@ -23,9 +23,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from handrail.tracing import _background
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound import _background
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 
@@ -224,8 +224,8 @@ def test_a_middleware_that_goes_on_below_base_http_middleware(server: Server, sp
 def test_work_that_only_takes_time_is_told(server: Server, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a child, an event or an error the time alone says it, from 50 ms on."""
     now = [10**18]
-    monkeypatch.setattr("handrail.tracing._exchange.time_ns", lambda: now[0])
-    monkeypatch.setattr("handrail.tracing._background.time_ns", lambda: now[0])
+    monkeypatch.setattr("handrail.tracing.inbound._exchange.time_ns", lambda: now[0])
+    monkeypatch.setattr("handrail.tracing.inbound._background.time_ns", lambda: now[0])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("ok")(scope, receive, send)

@@ -8,8 +8,8 @@ from opentelemetry import baggage
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, get_current_span
 
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server

@@ -23,7 +23,7 @@ from wsproto.connection import Connection as WsConnection
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 
 Headers = list[tuple[str, str]]

@@ -9,9 +9,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Span
 
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
-from handrail.tracing.metrics_http import ServerInstruments
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
+from handrail.tracing.metrics._http import ServerInstruments
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 

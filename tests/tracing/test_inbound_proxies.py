@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from handrail.tracing._exchange import Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server

@@ -6,8 +6,8 @@ import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, ParentBasedTraceIdRatio, Sampler, TraceIdRatioBased
 from opentelemetry.trace import NoOpTracerProvider, get_current_span
 
-from handrail.tracing._exchange import Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.provider import Tracing
 from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans

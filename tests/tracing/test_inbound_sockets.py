@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 
 

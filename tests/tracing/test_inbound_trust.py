@@ -6,8 +6,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, ParentBased
 from opentelemetry.trace import SpanKind, get_current_span
 
 from handrail.tracing import propagation
-from handrail.tracing._exchange import Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.settings import Telling
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server

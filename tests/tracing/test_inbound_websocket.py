@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans, as_global
 from tests.tracing.asgi_server import Server
 

@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Host, Mount, Route, Router
 from starlette.types import ASGIApp
 
-from handrail.tracing._exchange import App, Receive, Scope, Send
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import App, Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 

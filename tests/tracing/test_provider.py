@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from handrail.tracing import export, provider
-from handrail.tracing.export import CountedExporter
+from handrail.tracing import provider
+from handrail.tracing.export import build as export
+from handrail.tracing.export.build import CountedExporter
 from handrail.tracing.propagation import W3CPropagator, install
 from handrail.tracing.settings import TracingSettings
 from handrail.tracing.testing import as_global

@@ -5,8 +5,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, SpanContext, TraceState, set_span_in_context
 
-from handrail.tracing import _w3c
-from handrail.tracing.propagation import W3CPropagator
+from handrail.tracing.propagation import W3CPropagator, _w3c
 from handrail.tracing.testing import Spans
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

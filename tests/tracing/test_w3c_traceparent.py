@@ -4,8 +4,7 @@ import pytest
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
 
-from handrail.tracing import _w3c
-from handrail.tracing.propagation import W3CPropagator
+from handrail.tracing.propagation import W3CPropagator, _w3c
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = "00f067aa0ba902b7"

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from handrail.tracing import _blocked_stack
+from handrail.tracing.blocked import _stack as _blocked_stack
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from handrail.tracing import blocked, semconv
 from handrail.tracing.blocked import LoopWatch
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 from tests.tracing_blocked.conftest import BOUND, Holder

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 import handrail
 from handrail.tracing import context
-from handrail.tracing._context_lent import LENT_FOR, Lent, lend
+from handrail.tracing.context._lent import LENT_FOR, Lent, lend
 from handrail.tracing.testing import Spans
 from tests.wiring.asgi_drive import request
 

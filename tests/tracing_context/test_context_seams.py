@@ -21,7 +21,7 @@ from opentelemetry.trace import Tracer
 from handrail import _wire
 from handrail.resilience.call import current_deadline, deadline
 from handrail.tracing import context
-from handrail.tracing._context_carry import Carried, Travel
+from handrail.tracing.context._carry import Carried, Travel
 from handrail.tracing.testing import Spans
 
 

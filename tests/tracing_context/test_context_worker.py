@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handrail.tracing.local_read import Trace, read
+from handrail.tracing.local.read import Trace, read
 
 REQUEST = "00-11111111111111111111111111111111-2222222222222222-01"
 

@@ -12,10 +12,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from handrail.tracing._batch import Batch
-from handrail.tracing._bell import Bell
-from handrail.tracing._queue import Limits, Queue, Queued
-from handrail.tracing.export import BYTES, SPANS, CountedExporter
+from handrail.tracing.export._batch import Batch
+from handrail.tracing.export._bell import Bell
+from handrail.tracing.export._queue import Limits, Queue, Queued
+from handrail.tracing.export.build import BYTES, SPANS, CountedExporter
 
 CONTEXT = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1))
 RESOURCE = Resource({})
@@ -133,7 +133,7 @@ def test_the_thread_sleeps_while_nothing_waits(monkeypatch: pytest.MonkeyPatch) 
             waits.append(seconds)
             return super().wait(seconds)
 
-    monkeypatch.setattr("handrail.tracing._batch.Bell", Spied)
+    monkeypatch.setattr("handrail.tracing.export._batch.Bell", Spied)
     books = Books()
     with batch(books, idle=0.02) as processor:
         for count in (1, 2):

@@ -26,10 +26,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from handrail.tracing._encode import encode
-from handrail.tracing._encode_request import join
-from handrail.tracing._encode_value import number_of, text_of
-from handrail.tracing._tracer import light
+from handrail.tracing.export._encode import encode
+from handrail.tracing.export._encode_request import join
+from handrail.tracing.export._encode_value import number_of, text_of
+from handrail.tracing.spans.tracer import light
 
 
 def ours(spans: list[ReadableSpan]) -> bytes:

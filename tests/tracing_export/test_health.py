@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from handrail.tracing import health
-from handrail.tracing._books import Books
-from handrail.tracing.health import Lost, Told, lost, write
+from handrail.tracing.export import health
+from handrail.tracing.export._books import Books
+from handrail.tracing.export.health import Lost, Told, lost, write
 
 ENTRY = Lost(destination="http://c", reason="connection refused", count=3, exported=1, since=10.0, last=20.0)
 
@@ -30,7 +30,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "traces"
     write(folder, "order", [ENTRY])
     code = (
-        "import sys; from pathlib import Path; from handrail.tracing.health import lost; print(lost(Path(sys.argv[1])))"
+        "import pathlib, sys; from handrail.tracing.export import health; print(health.lost(pathlib.Path(sys.argv[1])))"
     )
     seen = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     found = lost(folder)

@@ -1,6 +1,6 @@
 """One warning a minute about a collector, whichever signal does not reach it."""
 
-from handrail.tracing._quiet import Quiet, of_collector
+from handrail.tracing.export._quiet import Quiet, of_collector
 
 
 def test_one_a_minute() -> None:

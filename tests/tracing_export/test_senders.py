@@ -29,10 +29,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from handrail.tracing import _otlp_grpc, _otlp_http
-from handrail.tracing._batch import Batch
-from handrail.tracing._queue import Limits, Queue
-from handrail.tracing.export import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, build
+from handrail.tracing.export import _otlp_grpc, _otlp_http
+from handrail.tracing.export._batch import Batch
+from handrail.tracing.export._queue import Limits, Queue
+from handrail.tracing.export.build import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, build
 from handrail.tracing.settings import TracingSettings
 
 RESOURCE = Resource({"service.name": "order"})

@@ -19,7 +19,8 @@ from pathlib import Path
 from handrail.tracing.provider import start
 from handrail.tracing.settings import from_environ
 
-settings, problems = from_environ(os.environ, service_name="order", store=Path(os.environ["HANDRAIL_TRACES_DIR"]), flush_timeout=2.0)
+store = Path(os.environ["HANDRAIL_TRACES_DIR"])
+settings, problems = from_environ(os.environ, service_name="order", store=store, flush_timeout=2.0)
 assert not problems, problems
 tracing = start(settings)
 seen = {}

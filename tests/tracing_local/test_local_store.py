@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from handrail.tracing.local import LocalSpanExporter, LocalStore
-from handrail.tracing.local_json import document, lines
-from handrail.tracing.local_read import Trace, read
+from handrail.tracing.local.lines import document, lines
+from handrail.tracing.local.read import Trace, read
+from handrail.tracing.local.store import LocalSpanExporter, LocalStore
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from handrail.tracing.local_read import read
+from handrail.tracing.local.read import read
 
 WRITER = """
 import os, sys

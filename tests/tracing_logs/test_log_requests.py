@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, format_trace_id
 
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 

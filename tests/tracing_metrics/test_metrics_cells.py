@@ -4,8 +4,8 @@ import os
 import sys
 import threading
 
-from handrail.tracing.metrics_cells import BOUNDS, LIMIT, Table
-from handrail.tracing.metrics_http import OVERFLOW, ServerTable, under_way
+from handrail.tracing.metrics._cells import BOUNDS, LIMIT, Table
+from handrail.tracing.metrics._http import OVERFLOW, ServerTable, under_way
 from tests.tracing_metrics.meters import span
 
 NOBODY = span(sampled=False)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from handrail.tracing import metrics
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound.server import ServerSpans
 from handrail.tracing.testing import Spans
 from tests.tracing_metrics.meters import by_name, no_provider, settings
 

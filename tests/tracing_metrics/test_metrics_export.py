@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.resources import Resource
 
 from handrail.tracing import metrics
-from handrail.tracing.metrics_export import Destination
+from handrail.tracing.metrics._export import Destination
 from tests.tracing_metrics.meters import no_provider, settings, span, until
 from tests.tracing_metrics.metrics_collector import Collector
 

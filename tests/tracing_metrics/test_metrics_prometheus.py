@@ -24,7 +24,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from handrail._scrape import Scrape
-from handrail.tracing import _prometheus, metrics
+from handrail.tracing import metrics
+from handrail.tracing.metrics import _prometheus
 from tests.tracing_metrics.meters import no_provider, settings, span
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"

@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.resources import Resource
 
 from handrail.tracing import metrics
-from handrail.tracing.metrics_cells import BOUNDS
+from handrail.tracing.metrics._cells import BOUNDS
 from tests.tracing_metrics.meters import by_name, no_provider, settings, span
 
 DURATION = "http.server.request.duration"
@@ -178,7 +178,7 @@ def test_off_and_on_again() -> None:
 
 def test_delta_and_cumulative() -> None:
     """Delta: each export has what is new, and no series without news; what can go down stays cumulative."""
-    from handrail.tracing.metrics_points import Ours, Reader
+    from handrail.tracing.metrics._points import Ours, Reader
 
     found = metrics.start(settings(prometheus="/metrics"))
     assert found.scraped is not None
@@ -206,7 +206,7 @@ def test_delta_and_cumulative() -> None:
 
 def test_an_exemplar_is_given_once_to_each_reader() -> None:
     """Two destinations, two memories: what one took the other has; a push has it once, a page keeps it."""
-    from handrail.tracing.metrics_points import Reader
+    from handrail.tracing.metrics._points import Reader
 
     found = metrics.start(settings(prometheus="/metrics"))
     assert found.scraped is not None

@@ -5,10 +5,10 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
 from handrail.tracing import redact
-from handrail.tracing._exchange import Receive, Scope, Send
-from handrail.tracing._redact_capture import capturing
-from handrail.tracing._redact_headers import captures, header_attributes
-from handrail.tracing.inbound import ServerSpans
+from handrail.tracing.inbound._exchange import Receive, Scope, Send
+from handrail.tracing.inbound.server import ServerSpans
+from handrail.tracing.redact._capture import capturing
+from handrail.tracing.redact._headers import captures, header_attributes
 from handrail.tracing.testing import Spans
 from tests.tracing.asgi_server import Server
 

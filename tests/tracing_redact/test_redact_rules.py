@@ -6,9 +6,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from handrail.tracing import redact
-from handrail.tracing._redact_span import cleaned
-from handrail.tracing._sdk_log import reason
+from handrail.tracing.export._sdk_log import reason
 from handrail.tracing.redact import Redaction
+from handrail.tracing.redact._span import cleaned
 from handrail.tracing.testing import Spans
 
 SEMCONV = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"]

@@ -16,10 +16,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanKind, Tracer
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
-from handrail.tracing._span import LightSpan
-from handrail.tracing._span_probe import same
-from handrail.tracing._span_tracer import SdkTracer
-from handrail.tracing._tracer import LightTracer, finish, light
+from handrail.tracing.spans._light import LightSpan
+from handrail.tracing.spans._light_tracer import SdkTracer
+from handrail.tracing.spans._probe import same
+from handrail.tracing.spans.tracer import LightTracer, finish, light
 from handrail.tracing.testing import Spans, as_global
 from tests.tracing_span.twins import hearing
 
@@ -135,7 +135,7 @@ def test_a_name_that_cannot_be_imported_breaks_nothing() -> None:
     code = """
 from opentelemetry.sdk.trace import TracerProvider, sampling
 del sampling.ParentBasedTraceIdRatio
-from handrail.tracing._tracer import LightTracer, light
+from handrail.tracing.spans.tracer import LightTracer, light
 from opentelemetry.trace import SpanKind
 tracer = light(TracerProvider().get_tracer("a"))
 assert type(tracer) is LightTracer
@@ -149,7 +149,7 @@ print("served")
 
 def test_the_tracer_imports_no_sdk() -> None:
     """A service whose tracing is off does not pay for the SDK."""
-    code = "import sys, handrail.tracing._tracer; print('opentelemetry.sdk.trace' in sys.modules)"
+    code = "import sys, handrail.tracing.spans.tracer; print('opentelemetry.sdk.trace' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
 

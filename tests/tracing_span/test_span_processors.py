@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
 
-from handrail.tracing._span import LightSpan
-from handrail.tracing._tracer import finish
+from handrail.tracing.spans._light import LightSpan
+from handrail.tracing.spans.tracer import finish
 from tests.tracing_span.twins import Seen, Twin, clock, hearing, lightened, shown, twins
 
 

@@ -40,7 +40,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from handrail.resilience.testing import run
-from handrail.tracing._span import LightSpan
+from handrail.tracing.spans._light import LightSpan
 from tests.tracing_span.twins import Twin, hearing, lightened, twins
 
 SAMPLERS: list[Callable[[], Sampler]] = [

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import Tracer, get_current_span
 
-from handrail.tracing import _span
-from handrail.tracing._span_tracer import SdkTracer
-from handrail.tracing._tracer import LightTracer, light
+from handrail.tracing.spans import _light as _span
+from handrail.tracing.spans._light_tracer import SdkTracer
+from handrail.tracing.spans.tracer import LightTracer, light
 
 
 class Ids(IdGenerator):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from types import ModuleType
 
-from .._measure import ClientMeasure
+from ..measure import ClientMeasure
 from . import _httpx
 
 __all__ = ["SUPPORTED", "install"]

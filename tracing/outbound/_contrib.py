@@ -15,9 +15,9 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import ProxyTracer, Tracer
 
 from .. import redact
-from .._measure import ClientMeasure
-from .._redact_headers import header_attributes
-from .._tracer import LightTracer, light
+from ..measure import ClientMeasure
+from ..redact._headers import header_attributes
+from ..spans.tracer import LightTracer, light
 from ._body import watched
 
 __all__ = [

@@ -13,7 +13,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from .._measure import ClientMeasure
+from ..measure import ClientMeasure
 from ._attempt import Attempt, through
 from ._contrib import OWN, Engine, below, instrumentor_of, steer
 from ._transports import adopt, adopt_earlier, pass_through

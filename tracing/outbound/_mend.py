@@ -6,7 +6,8 @@ from typing import Any
 from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util.types import AnyValue
 
-from .. import _outcome, redact, semconv
+from .. import redact, semconv
+from ..inbound import _outcome
 
 __all__ = ["DEFAULT_PORTS", "VERSIONS", "answered", "attributes", "before", "failure", "name"]
 

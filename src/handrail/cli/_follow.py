@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..tracing.local import SUFFIX
-from ..tracing.local_read import Trace, parse, trace_ids
+from ..tracing.local.read import Trace, parse, trace_ids
+from ..tracing.local.store import SUFFIX
 
 __all__ = ["Follower"]
 

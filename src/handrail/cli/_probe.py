@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..tracing import health
+from ..tracing.export import health
 from ..tracing.settings import TracingSettings
 from ._findings import Finding
 

@@ -7,7 +7,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from ..tracing.local_read import Event, Span, Trace
+from ..tracing.local.read import Event, Span, Trace
 from ._waterfall_rows import Row, rows
 from ._waterfall_text import clean, duration, error_of, event_text, label, peers, status_of
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..tracing.local_read import Event, Span, Trace
+from ..tracing.local.read import Event, Span, Trace
 
 __all__ = ["Row", "rows"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ..tracing import semconv
-from ..tracing.local_read import Event, Span, Trace
+from ..tracing.local.read import Event, Span, Trace
 
 __all__ = ["clean", "duration", "error_of", "event_text", "label", "peers", "status_of"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ..tracing.local_read import Trace, read
+from ..tracing.local.read import Trace, read
 
 __all__ = ["traces"]
 

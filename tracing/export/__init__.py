@@ -1,0 +1,1 @@
+"""From the end of a span to the collector: encoded at once, bounded, counted, never in the way."""

@@ -1,0 +1,1 @@
+"""The SERVER span around an ASGI application."""

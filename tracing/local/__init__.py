@@ -1,0 +1,1 @@
+"""The bounded store of traces for a service without a collector."""

@@ -1,0 +1,88 @@
+"""The fields of a log record that say which span it belongs to."""
+
+import sys
+from collections.abc import MutableMapping
+from typing import Final, TypeVar, cast
+
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, get_current_span
+
+FIELDS: Final = ("trace_id", "span_id", "trace_flags", "service")
+"""The names, in stdlib records, structlog events, loguru's `extra` and JSON alike."""
+
+_EMPTY: Final = ("", "", "")
+
+M = TypeVar("M", bound=MutableMapping[str, object])
+
+
+class Fields:
+    """Fills what is missing; `service` is the service's name."""
+
+    __slots__ = ("service",)
+
+    def __init__(self, service: str = "") -> None:
+        self.service = service
+
+    def fill(self, record: MutableMapping[str, object], error: BaseException | None = None) -> None:
+        """Give the record all four fields, empty ones outside a span.
+
+        `error` is what the record is about. A server logs what came out of an application, and its 500, when the span
+        has ended: then the span is found through the error, or the one that is being handled.
+        """
+        record.setdefault("service", self.service)
+        if "trace_id" in record:  # of somebody else: our span's id beside it would be a mix of two
+            record.setdefault("span_id", "")
+            record.setdefault("trace_flags", "")
+            return
+        span = get_current_span()
+        trace_id, span_id, flags = _EMPTY
+        if span is not INVALID_SPAN:
+            trace_id, span_id, flags = _words(_of(span))
+        elif (error := error or sys.exception()) is not None:
+            trace_id, span_id, flags = _words(_behind(error))
+        record["trace_id"] = trace_id
+        record.setdefault("span_id", span_id)
+        record.setdefault("trace_flags", flags)
+
+    def blank(self, record: MutableMapping[str, object]) -> None:
+        """For a record from elsewhere (another process, a hand-made one): fields for a format string to find."""
+        for name in FIELDS[:3]:
+            record.setdefault(name, "")
+        record.setdefault("service", self.service)
+
+    def add(self, event: M) -> M:
+        """Add the fields within a span only, for events that are printed as they are."""
+        span = get_current_span()
+        if span is not INVALID_SPAN and "trace_id" not in event:
+            trace_id, span_id, flags = _words(_of(span))
+            if trace_id:
+                event["trace_id"] = trace_id
+                event.setdefault("span_id", span_id)
+                event.setdefault("trace_flags", flags)
+                if self.service:
+                    event.setdefault("service", self.service)
+        return event
+
+
+def _words(context: SpanContext | None) -> tuple[str, str, str]:
+    if context is None or not context.is_valid:
+        return _EMPTY
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{context.trace_flags:02x}"
+
+
+def _of(span: Span) -> SpanContext:
+    # A request whose response is out would begin a span for what follows, if it were asked as a span.
+    found: SpanContext | None = getattr(span, "log_context", None)
+    return found or span.get_span_context()
+
+
+def _behind(error: BaseException) -> SpanContext | None:
+    """The SERVER span that the error came through: its exchange is a local of our frame in the traceback."""
+    step = error.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        if frame.f_globals.get("__name__", "").endswith("tracing.inbound.server"):
+            span = getattr(frame.f_locals.get("exchange"), "span", None)
+            if span is not None:
+                return cast("SpanContext", span.get_span_context())
+        step = step.tb_next
+    return None
