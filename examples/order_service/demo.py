@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from handrail.cli._waterfall import render
-from handrail.tracing.local_read import Trace, read
+from handrail.tracing.local.read import Trace, read
 
 from .books import Books
 from .collector import find

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from handrail.tracing.local_read import Event, Span, Trace
+from handrail.tracing.local.read import Event, Span, Trace
 
 __all__ = ["Recorded", "showcase", "tally"]
 
