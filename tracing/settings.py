@@ -115,7 +115,7 @@ class TracingSettings:
     endpoint: str | None = None
     store: Path
     store_max_bytes: int = 64 * 1024 * 1024
-    flush_timeout: float = 2.0
+    flush_timeout: float = 1.5
     queue_max_bytes: int = 16 * 1024 * 1024
     disabled: bool = False
     telling: Telling = Telling()
@@ -128,7 +128,7 @@ def from_environ(
     service_name: str,
     store: Path,
     store_max_bytes: int = 64 * 1024 * 1024,
-    flush_timeout: float = 2.0,
+    flush_timeout: float = 1.5,
 ) -> tuple[TracingSettings, list[Problem]]:
     """Read the OTEL_* variables.
 

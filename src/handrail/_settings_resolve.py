@@ -55,7 +55,7 @@ _BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
 
 _STORE_BYTES = 64 * 1024 * 1024
 _MIN_STORE = 64 * 1024
-_FLUSH_TIMEOUT = 2.0
+_FLUSH_TIMEOUT = 1.5  # a server needs some tenths for its own end, and all of it is to take less than 2 s
 _QUEUE_BYTES = 16 * 1024 * 1024
 _MIN_QUEUE = 64 * 1024
 _MAX_FLUSH = 60.0

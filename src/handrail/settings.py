@@ -48,7 +48,7 @@ class Overrides(TypedDict, total=False):
     traces_max_bytes: int
     """Bound of the local store in bytes. Default 64 MiB."""
     flush_timeout: float
-    """Seconds that an exit may wait for spans to leave. Default 2."""
+    """Seconds that an exit may wait for spans to leave. Default 1.5."""
     queue_max_bytes: int
     """Bound of the spans that wait for the exporter, in bytes. Default 16 MiB."""
     inbound_trace: Literal["continue", "link"]

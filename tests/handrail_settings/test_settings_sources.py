@@ -19,7 +19,7 @@ def test_defaults_stand_alone(tmp_path: Path) -> None:
     assert settings.enabled is True
     assert settings.problem_details is True
     assert settings.resilience == ResilienceSettings()
-    assert settings.tracing.flush_timeout == 2.0
+    assert settings.tracing.flush_timeout == 1.5
     assert {origin.partition(" (")[0] for origin in settings.origins.values()} == {"default"}
 
 

@@ -19,5 +19,5 @@ def test_requests_and_exit_do_not_depend_on_the_collector(outcomes: dict[str, Ou
     """No request fails, the process ends within two seconds and its own end, and there is one line about it."""
     found = outcomes[kind]
     assert (found.requests > 100, found.failures) == (True, 0)
-    assert found.exit < 3.5  # flush_timeout is 2 s; the rest is uvicorn and Python, on a busy machine
+    assert found.exit < 3.5  # flush_timeout is 1.5 s; the rest is uvicorn and Python, on a busy machine
     assert len(found.lines) == (kind != "healthy"), found.lines

@@ -40,7 +40,7 @@ class Batch(SpanProcessor):
         exporter: CountedExporter,
         limits: Limits | None = None,
         *,
-        flush_timeout: float = 2.0,
+        flush_timeout: float = 1.5,
         after: Callable[[bool], None] = lambda _end: None,
     ) -> None:
         self._exporter = exporter

@@ -27,7 +27,7 @@ Hear = Callable[[str], None]
 _REASONS = (
     (re.compile(r"Connection refused|ECONNREFUSED", re.IGNORECASE), "connection refused"),
     (re.compile(r"getaddrinfo|Name or service not known|name resolution|DNS", re.IGNORECASE), "host name not found"),
-    (re.compile(r"timed out|DEADLINE_EXCEEDED", re.IGNORECASE), "no answer in time"),
+    (re.compile(r"timed out|DEADLINE_EXCEEDED|due to timeout, max retries", re.IGNORECASE), "no answer in time"),
     (re.compile(r"batch code: (\d{3}), reason: (.*)", re.DOTALL), r"answered \1 \2"),
     (re.compile(r"error code: StatusCode\.(\w+), error details: (.*)", re.DOTALL), r"answered \1: \2"),
     (re.compile(r"Transient error (?:StatusCode\.)?(.+?) encountered", re.DOTALL), r"answered \1"),
