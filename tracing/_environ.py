@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import math
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -14,6 +15,10 @@ _SAMPLERS = (
     "parentbased_always_off",
     "parentbased_traceidratio",
 )
+MILLISECONDS = "whole milliseconds, at least 1 and at most 86400000, a day"
+SECONDS = "seconds, above 0 and at most 1e9"
+A_DAY, MOST_SECONDS = 86_400_000, 1e9
+"""What a thread or a socket waits has an end: beyond about three centuries, Python raises OverflowError."""
 _PROPAGATORS = ("tracecontext", "baggage", "none")
 
 
@@ -28,9 +33,17 @@ class Environ:
         """The stripped value, or None where it is unset or empty."""
         return self._environ.get(name, "").strip() or None
 
-    def problem(self, name: str, allowed: str) -> None:
-        """Note that the value of `name` is not among what is `allowed`."""
-        self.problems.append((name, self._environ.get(name, ""), allowed))
+    def blank(self, name: str) -> bool:
+        """Whether it is set, to nothing."""
+        return name in self._environ and self.get(name) is None
+
+    def names(self, like: re.Pattern[str]) -> list[str]:
+        """The variables that are set and whose whole name is `like` this."""
+        return sorted(name for name in self._environ if like.fullmatch(name))
+
+    def problem(self, name: str, allowed: str, *, hidden: bool = False) -> None:
+        """Note that the value of `name` is not among what is `allowed`; one that is `hidden` is not shown."""
+        self.problems.append((name, "[hidden]" if hidden else self._environ.get(name, ""), allowed))
 
     def boolean(self, name: str) -> bool:
         """True only for "true", in any case."""
@@ -45,6 +58,8 @@ class Environ:
         if value is None:
             return None
         try:
+            if not value.isascii() or "_" in value:  # Python reads these, and nobody means them
+                raise ValueError(value)
             number = int(value) if whole else float(value)
         except ValueError:
             number = math.nan
@@ -102,7 +117,7 @@ def propagators(env: Environ) -> None:
 def batch_limits(env: Environ) -> None:
     """OTEL_BSP_*: milliseconds and counts, all at least 1, a batch no larger than the queue."""
     for name in ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BSP_EXPORT_TIMEOUT"):
-        env.number(name, "whole milliseconds, at least 1", low=1, whole=True)
+        env.number(name, MILLISECONDS, low=1, high=A_DAY, whole=True)
     queue = env.number("OTEL_BSP_MAX_QUEUE_SIZE", "a whole number, at least 1", low=1, whole=True)
     batch = env.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "a whole number, at least 1", low=1, whole=True)
     if (batch or 512) > (queue or 2048):
@@ -113,6 +128,6 @@ def batch_limits(env: Environ) -> None:
 def otlp_transport(env: Environ) -> None:
     """OTEL_EXPORTER_OTLP_* that the exporters read themselves and would stumble over at the first span."""
     for prefix in ("OTEL_EXPORTER_OTLP_", "OTEL_EXPORTER_OTLP_TRACES_"):
-        env.number(prefix + "TIMEOUT", "seconds, above 0", low=1e-3, whole=False)
+        env.number(prefix + "TIMEOUT", SECONDS, low=1e-3, high=MOST_SECONDS, whole=False)
         if env.get(prefix + "COMPRESSION") not in (None, "gzip", "deflate", "none"):
             env.problem(prefix + "COMPRESSION", "gzip, deflate or none")

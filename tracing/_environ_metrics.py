@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ._environ import Environ, importable
+from ._environ import A_DAY, MILLISECONDS, MOST_SECONDS, SECONDS, Environ, importable
 
 if TYPE_CHECKING:
     from .settings import Protocol, Temporality
@@ -60,10 +60,10 @@ def endpoint(env: Environ, protocol: "Protocol") -> str:
 def reader(env: Environ) -> tuple[float, float]:
     """Seconds between two exports, and that one may take."""
     found = [
-        env.number(name, "whole milliseconds, at least 1", low=1, whole=True)
+        env.number(name, MILLISECONDS, low=1, high=A_DAY, whole=True)
         for name in ("OTEL_METRIC_EXPORT_INTERVAL", "OTEL_METRIC_EXPORT_TIMEOUT")
     ]
-    env.number("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "seconds, above 0", low=1e-3, whole=False)
+    env.number("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", SECONDS, low=1e-3, high=MOST_SECONDS, whole=False)
     if env.get("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION") not in (None, "gzip", "deflate", "none"):
         env.problem("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "gzip, deflate or none")
     interval, timeout = found

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from . import _environ as check
 from . import _environ_metrics as metrics
+from . import _environ_sdk as sdk
 
 __all__ = [
     "EXCLUDED",
@@ -143,6 +144,7 @@ def from_environ(
     check.propagators(env)
     check.batch_limits(env)
     check.otlp_transport(env)
+    sdk.checked(env)
     settings = TracingSettings(
         service_name=_service_name(env, service_name),
         exporters=exporters,

@@ -129,6 +129,31 @@ def test_disabled(value: str, disabled: bool) -> None:
         ("OTEL_SDK_DISABLED", "yes"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zip"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1e300"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "999999999999999999999999"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1_000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "\u0663000"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "999999999999999999999999"),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
+        ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "x"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", ""),
+        ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "1.5"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "x"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "x"),
+        ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "x"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "x"),
+        ("OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "x"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "foo"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", ""),
+        ("OTEL_PYTHON_METER_PROVIDER", "foo"),
+        ("OTEL_PYTHON_LOGGER_PROVIDER", "foo"),
+        ("OTEL_PYTHON_CONTEXT", "foo"),
+        ("OTEL_PYTHON_ID_GENERATOR", "foo"),
+        ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "host,nonesuch"),
+        ("OTEL_PYTHON_EXCLUDED_URLS", "(((("),
+        ("OTEL_PYTHON_HTTPX_EXCLUDED_URLS", "livez,*"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,garbage"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str) -> None:
@@ -156,3 +181,29 @@ def test_all_problems_are_told_at_once() -> None:
 def test_known_propagators(value: str) -> None:
     """Those of the API, or whatever is installed as an entry point."""
     assert not read(OTEL_PROPAGATORS=value)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", " Unset "),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "sdk_tracer_provider"),
+        ("OTEL_PYTHON_CONTEXT", ""),
+        ("OTEL_PYTHON_ID_GENERATOR", "random"),
+        ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "*, process"),
+        ("OTEL_PYTHON_HTTPX_EXCLUDED_URLS", "livez, ^https?://x/"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,, c = d=e,"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Basic%20eA==,"),
+    ],
+)
+def test_what_opentelemetry_takes_is_taken(name: str, value: str) -> None:
+    """A service that runs with OpenTelemetry alone starts with us too."""
+    assert not read(**{name: value})[1]
+
+
+@pytest.mark.parametrize("signal", ["", "TRACES_", "METRICS_"])
+def test_headers_are_not_shown(signal: str) -> None:
+    """What is refused among the headers of an exporter may be a token: the message names the variable alone."""
+    name = f"OTEL_EXPORTER_OTLP_{signal}HEADERS"
+    assert read(**{name: "a-secret"})[1] == [(name, "[hidden]", "a list of key=value, separated by commas")]
