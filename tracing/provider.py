@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from . import propagation, semconv
+from ._quietly import told
 from .lifecycle import Flusher, at_end
 from .settings import LOCAL, TracingSettings
 from .spans.tracer import LightTracer, light
@@ -77,9 +78,20 @@ class Tracing:
 
 
 def start(settings: TracingSettings) -> Tracing:
-    """Use the provider that the service set, or build one and make it the global one."""
+    """Use the provider that the service set, or build one and make it the global one.
+
+    Never raises: a provider that cannot be had is logged once, as an error, and there are no spans then.
+    """
     if settings.disabled:
         return Tracing(trace.NoOpTracerProvider(), ours=False)
+    try:
+        return _started(settings)
+    except Exception as error:  # whatever OpenTelemetry, a plugin of it or the service's own provider raises
+        told("there are no spans, for their provider cannot be made", error)
+        return Tracing(trace.NoOpTracerProvider(), ours=False)
+
+
+def _started(settings: TracingSettings) -> Tracing:
     present = trace.get_tracer_provider()
     if isinstance(present, ProxyTracerProvider):
         provider, stop, exporter = _build(settings)

@@ -137,7 +137,7 @@ class Process:
         text = f"no collector is set: spans go to {self.settings.tracing.store}, `handrail traces` shows them"
         if _log.isEnabledFor(logging.INFO):
             _log.info(text)
-        elif sys.stderr.isatty():
+        elif sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty():
             print(f"handrail: {text}", file=sys.stderr)  # noqa: T201 (no logging is set up to say it)
 
     async def flush(self) -> None:

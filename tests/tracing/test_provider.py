@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from handrail.tracing import provider
+from handrail.tracing import _quietly, provider
 from handrail.tracing.export import build as export
 from handrail.tracing.export.build import CountedExporter
 from handrail.tracing.propagation import W3CPropagator, install
@@ -147,6 +147,22 @@ def test_a_failing_flush_of_the_service_is_logged_and_not_raised(
     with as_global(Failing(shutdown_on_exit=False)):
         assert not provider.start(settings(tmp_path)).flush(5)
     assert "flushing spans failed" in caplog.text
+
+
+def test_a_provider_that_cannot_be_made_costs_the_spans_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the SDK stumbles over: one error in the log, a tracer that makes nothing, and no exception."""
+    monkeypatch.setattr(_quietly, "_told", set())
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc")
+    with as_global(None):
+        for _ in range(2):
+            tracing = provider.start(settings(tmp_path))
+            assert not tracing.tracer.start_span("work").is_recording()
+            assert tracing.flush(1)
+    (line,) = caplog.records
+    assert (line.name, line.levelname) == ("handrail", "ERROR")
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer" in line.getMessage()
 
 
 def test_spans_are_exported_at_the_end_of_a_process(tmp_path: Path) -> None:

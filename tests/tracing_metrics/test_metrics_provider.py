@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from handrail.tracing import metrics
+from handrail.tracing import _quietly, metrics
 from handrail.tracing.metrics._cells import BOUNDS
 from tests.tracing_metrics.meters import by_name, no_provider, settings, span
 
@@ -236,3 +236,20 @@ def _quiet(reader: Any) -> Any:
 
 def _points(reader: Any, name: str) -> list[Any]:
     return by_name(_quiet(reader))[name]
+
+
+def test_a_provider_that_cannot_be_made_costs_the_metrics_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever the SDK stumbles over: one error in the log, nobody is told of requests, and no exception."""
+    monkeypatch.setattr(_quietly, "_told", set())
+
+    def broken() -> None:
+        raise StopIteration
+
+    monkeypatch.setattr(api, "get_meter_provider", broken)
+    for _ in range(2):
+        found = metrics.start(settings())
+        assert (found.server, found.client) == (None, None)
+    (line,) = caplog.records
+    assert (line.name, line.levelname) == ("handrail", "ERROR")

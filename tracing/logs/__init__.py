@@ -7,7 +7,7 @@ as well, with an even number in trace_flags. What a service puts there itself st
 `install` is the switch. `structlog_processor` and `JsonFormatter` may also be used by hand.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from types import ModuleType
 
 import wrapt
@@ -33,8 +33,8 @@ class Correlation:
 
     def provided(self, provider: object) -> None:
         """Records carry the name that the spans of this provider carry: a service may bring its own."""
-        resource = getattr(provider, "resource", None)
-        name = getattr(resource, "attributes", {}).get("service.name")
+        attributes = getattr(getattr(provider, "resource", None), "attributes", None)
+        name = attributes.get("service.name") if isinstance(attributes, Mapping) else None
         if isinstance(name, str) and not name.startswith("unknown_service"):
             self._fields.service = _by_hand.service = name
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics as api
 
 from .. import semconv
+from .._quietly import told
 from ..measure import ClientMeasure, ServerMeasure
 from ..others import _metrics as _others_metrics
 from ..provider import version
@@ -89,10 +90,14 @@ class Metrics:
 def start(settings: TracingSettings, resource: "Callable[[], Resource | None]" = lambda: None) -> Metrics:
     """Use the provider that the service set, or build one where metrics have somewhere to go.
 
-    `resource` is asked at each export: it is that of the spans, which changes with a fork.
+    `resource` is asked at each export: it is that of the spans, which changes with a fork. Never raises.
     """
     global _current
-    _current = _started(settings, resource)
+    try:
+        _current = _started(settings, resource)
+    except Exception as error:  # as for the spans
+        told("there are no metrics, for their provider cannot be made", error)
+        _current = Metrics(ours=False)
     _others_metrics.listening(to="nobody" if _current.server is None else "ours" if _current.ours else "theirs")
     return _current
 
