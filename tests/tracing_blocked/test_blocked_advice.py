@@ -51,3 +51,14 @@ def _here() -> int:
     import threading
 
     return threading.get_ident()
+
+
+def test_the_line_is_told_without_its_secrets(tmp_path):
+    """The source line stands in the log and is no place for a password; the advice fits all the same."""
+    source = tmp_path / "app.py"
+    source.write_text('time.sleep(1) or connect("https://u:sesame1@h/?token=sesame2", password="sesame3")\n', "utf-8")
+    place = _blocked_stack.Place(path=str(source), number=1, function="f", stack="", inner=frozenset())
+    place.read()
+    assert place.line.startswith("time.sleep(1) or connect(")
+    assert "sesame" not in place.line
+    assert "asyncio.sleep" in place.advice

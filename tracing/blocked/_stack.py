@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final
 
+from .. import redact
+
 MOST_FRAMES: Final = 24
 """Innermost frames that are told."""
 
@@ -35,7 +37,7 @@ _OTHERWISE = "use an async library, or run it in a thread: `await asyncio.to_thr
 
 @dataclass(slots=True, kw_only=True)
 class Place:
-    """Where the service's own code holds the loop. `read` fills `line`, the text there, and `advice`."""
+    """Where the service's own code holds the loop. `read` fills `line`, the text there without secrets, and `advice`."""
 
     path: str
     number: int
@@ -47,8 +49,9 @@ class Place:
 
     def read(self) -> None:
         """Read the line from its file, where that can be had."""
-        self.line = linecache.getline(self.path, self.number).strip()[:_LONGEST_LINE]
-        self.advice = _advice(self.line, self.inner)
+        line = linecache.getline(self.path, self.number).strip()
+        self.line = redact.told(line)[:_LONGEST_LINE]
+        self.advice = _advice(line[:_LONGEST_LINE], self.inner)
 
     def __str__(self) -> str:
         path = os.path.relpath(self.path) if self.path.startswith(os.getcwd() + os.sep) else self.path  # noqa: PTH109
