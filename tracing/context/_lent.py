@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, NonRecordingSpan, Span, SpanContext, get_current_span, set_span_in_context
 
 from ..inbound._background import EXCHANGE
 from ..spans.current import CurrentSpan
@@ -59,6 +59,9 @@ class Lent(CurrentSpan):
 
     def _shown(self) -> Span:
         return self._live() or self.span
+
+    def _seen(self) -> SpanContext:
+        return self._behind().get_span_context()
 
     def _age(self) -> float:
         ended = getattr(self.span, "end_time", None)

@@ -26,8 +26,11 @@ __all__ = ["EXCHANGE", "Host", "Work", "begun", "ended", "install", "outermost",
 
 EXCHANGE = create_key("handrail-exchange")
 
-_SHORT = 50_000_000  # nanoseconds
+_SHORT = 50_000_000
+"""Nanoseconds after the last byte from which time alone is work: a chosen bound, ten times what plain middleware needs
+to return where the garbage collector or another thread gets in its way."""
 _LONG = 250_000_000
+"""The same where the return takes turns of the event loop, which others may hold."""
 _PLAIN = "__handrail_plain__"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import time_ns
 from typing import Any
 
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, Tracer
+from opentelemetry.trace import NonRecordingSpan, Span, Tracer
 from opentelemetry.util.types import AnyValue, Attributes
 
 from .. import semconv
@@ -212,17 +212,6 @@ class Exchange(CurrentSpan):
         """See the API. Where the same one ends the request, its event is there already."""
         self._recorded = exception
         super().record_exception(exception, attributes, timestamp, escaped)
-
-    def get_span_context(self) -> SpanContext:
-        """See the API. The SDK's metrics ask at each observation, for their exemplars: that begins no work."""
-        if self.over and sys._getframe(1).f_globals.get("__name__", "").startswith("opentelemetry.sdk.metrics"):
-            return self.log_context
-        return self._behind().get_span_context()
-
-    @property
-    def log_context(self) -> SpanContext:
-        """What a log line names; asking begins no work."""
-        return self._shown().get_span_context()
 
     def is_recording(self) -> bool:
         """Whether anything is still told; asking begins no work."""

@@ -4,7 +4,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Final, TypeVar, cast
 
-from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, get_current_span
+from opentelemetry.trace import INVALID_SPAN, SpanContext, get_current_span
 
 FIELDS: Final = ("trace_id", "span_id", "trace_flags", "service")
 """The names, in stdlib records, structlog events, loguru's `extra` and JSON alike."""
@@ -36,7 +36,7 @@ class Fields:
         span = get_current_span()
         trace_id, span_id, flags = _EMPTY
         if span is not INVALID_SPAN:
-            trace_id, span_id, flags = _words(_of(span))
+            trace_id, span_id, flags = _words(span.get_span_context())
         elif (error := error or sys.exception()) is not None:
             trace_id, span_id, flags = _words(_behind(error))
         record["trace_id"] = trace_id
@@ -53,7 +53,7 @@ class Fields:
         """Add the fields within a span only, for events that are printed as they are."""
         span = get_current_span()
         if span is not INVALID_SPAN and "trace_id" not in event:
-            trace_id, span_id, flags = _words(_of(span))
+            trace_id, span_id, flags = _words(span.get_span_context())
             if trace_id:
                 event["trace_id"] = trace_id
                 event.setdefault("span_id", span_id)
@@ -67,12 +67,6 @@ def _words(context: SpanContext | None) -> tuple[str, str, str]:
     if context is None or not context.is_valid:
         return _EMPTY
     return f"{context.trace_id:032x}", f"{context.span_id:016x}", f"{context.trace_flags:02x}"
-
-
-def _of(span: Span) -> SpanContext:
-    # A request whose response is out would begin a span for what follows, if it were asked as a span.
-    found: SpanContext | None = getattr(span, "log_context", None)
-    return found or span.get_span_context()
 
 
 def _behind(error: BaseException) -> SpanContext | None:

@@ -81,7 +81,7 @@ class SdkTracer(LightTracer):
         start_time: int | None = None,
     ) -> Span:
         """See `LightTracer.begin`."""
-        parent = _current(context)
+        parent = parent_of(context)
         tracer = self._sdk
         if not tracer._is_enabled():
             return NonRecordingSpan(parent)
@@ -153,7 +153,7 @@ class SdkTracer(LightTracer):
     start_as_current_span = NoOpTracer.start_as_current_span  # pyright: ignore[reportAssignmentType]  # hence any tracer
 
 
-def _current(context: Context | None) -> SpanContext:
+def parent_of(context: Context | None) -> SpanContext:
     """Of the span that will be the parent. Raises TypeError, as the SDK does, where that is not a SpanContext."""
     current: Any = (get_current() if context is None else context).get(_SPAN_KEY)
     kind = type(current)

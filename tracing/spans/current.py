@@ -2,8 +2,12 @@
 
 Up to the last byte that is the SERVER span, and what runs after it finds the span of the background work in the
 same place, in every task and thread that has the request's context: nobody has to be told that the response is out.
+
+Whoever only looks (a log record's ids, an exemplar, an error reporter) begins no work by that. The API has one
+question for looking and for becoming a child, so the two are told apart by who asks.
 """
 
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +17,18 @@ from opentelemetry.util.types import AnyValue, Attributes
 
 __all__ = ["CurrentSpan"]
 
+_BEGINNERS = frozenset(("start_span", "start_as_current_span", "inject", "parent_of"))
+"""Functions that ask in order to begin something below: the API's names for them, which anybody's tracer and
+propagator has, and that of our own tracer. One that asks through a function of another name begins below the span
+that a look sees."""
+
 
 class CurrentSpan(Span):
     """Passes all of the API on to the span that `_behind` names. To others it is an instance of that span's class."""
 
     span: Span
+    over = True
+    """Whether `_behind` may name another span than `span`."""
 
     @abstractmethod
     def _behind(self) -> Span:
@@ -29,7 +40,19 @@ class CurrentSpan(Span):
 
     def get_span_context(self) -> SpanContext:
         """See the API; so are all below."""
-        return self._behind().get_span_context()
+        if not self.over:
+            return self.span.get_span_context()
+        if sys._getframe(1).f_code.co_name in _BEGINNERS:
+            return self._parent_context()
+        return self._seen()
+
+    def _seen(self) -> SpanContext:
+        return self._shown().get_span_context()
+
+    def _parent_context(self) -> SpanContext:
+        behind = self._behind()
+        # By its type: such a span gives itself out for another.
+        return behind._parent_context() if issubclass(type(behind), CurrentSpan) else behind.get_span_context()  # type: ignore[attr-defined]  # see above
 
     def is_recording(self) -> bool:
         return self._behind().is_recording()
