@@ -17,6 +17,7 @@ from opentelemetry.context import attach, create_key, detach, get_current
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from .. import semconv
+from ..spans.tracer import finish
 from . import _outcome
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ __all__ = ["EXCHANGE", "Host", "Work", "begun", "ended", "install", "outermost",
 EXCHANGE = create_key("handrail-exchange")
 
 _SHORT = 50_000_000
-"""Nanoseconds after the last byte from which time alone is work: a chosen bound, ten times what plain middleware needs
-to return where the garbage collector or another thread gets in its way."""
+"""Nanoseconds after the last byte from which time alone is work. Chosen, not measured: plain middleware needs
+microseconds to return, a garbage collection or a few other threads' turns (5 ms each) must not count."""
 _LONG = 250_000_000
 """The same where the return takes turns of the event loop, which others may hold."""
 _PLAIN = "__handrail_plain__"
@@ -90,7 +91,7 @@ def ended(span: Span, error: BaseException | None) -> None:
         span.add_event(semconv.EVENT_BACKGROUND_CUT)
     elif error is not None and not _outcome.is_no_error(error, left=True):
         _outcome.mark(span, error)
-    span.end()
+    finish(span, {})
 
 
 def named(func: object) -> str:
