@@ -10,6 +10,7 @@ from ..classify import CANCELLED, TIMEOUT, Verdict, of_status
 from ..errors import AttemptTimedOut, DeadlineExceeded
 from ..events import AttemptFailed
 from ._httpx_library import Library
+from ._httpx_pool import reclaim, reclaim_async
 from ._httpx_wishes import cut_to, resend_class
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Exchange(Call["httpx.Response"]):
         sent.extensions = {**request.extensions, CALL: self}
         return sent
 
+    def sent(self, request: Any) -> bool:
+        """Whether a request found below is an attempt of this call."""
+        return request.extensions.get(CALL) is self
+
 
 class HttpxWire:
     """The `Wire` of one transport class; what belongs to a request is in its `Exchange`."""
@@ -67,9 +72,13 @@ class HttpxWire:
 
     async def send(self, call: Call["httpx.Response"]) -> "httpx.Response":
         assert isinstance(call, Exchange)
-        response: httpx.Response = await self.handle(call.transport, call.copy())
-        if call.buffered and not isinstance(response.stream, self.library.byte_stream):
-            await self._hold(response, call)
+        try:
+            response: httpx.Response = await self.handle(call.transport, call.copy())
+            if call.buffered and not isinstance(response.stream, self.library.byte_stream):
+                await self._hold(response, call)
+        except BaseException:
+            await reclaim_async(call.transport, call.sent)
+            raise
         return response
 
     def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
@@ -79,11 +88,15 @@ class HttpxWire:
         if call.attempt_ends < inf:
             bounds = cut_to(request.extensions.get("timeout", {}), self._left(call))
             request.extensions["timeout"] = bounds
-        response: httpx.Response = self.handle(call.transport, request)
-        if call.buffered and not isinstance(response.stream, self.library.byte_stream):
-            if bounds is not None:
-                bounds.update(cut_to(bounds, self._left(call)))  # httpcore reads it anew for the body
-            self._hold_sync(response, call)
+        try:
+            response: httpx.Response = self.handle(call.transport, request)
+            if call.buffered and not isinstance(response.stream, self.library.byte_stream):
+                if bounds is not None:
+                    bounds.update(cut_to(bounds, self._left(call)))  # httpcore reads it anew for the body
+                self._hold_sync(response, call)
+        except BaseException:
+            reclaim(call.transport, call.sent)
+            raise
         return response
 
     def judge(self, result: "httpx.Response") -> Verdict:
