@@ -3,6 +3,7 @@
 import pytest
 
 from tests.deploy.jaeger_server import JaegerServer
+from tests.jaeger.shapes import Shapes, play
 from tests.jaeger.story import Story
 
 PROTOCOLS = [
@@ -14,3 +15,8 @@ PROTOCOLS = [
 @pytest.fixture(scope="session", params=PROTOCOLS)
 def story(request: pytest.FixtureRequest, jaeger: JaegerServer, tmp_path_factory: pytest.TempPathFactory) -> Story:
     return Story(jaeger, tmp_path_factory.mktemp("story"), request.param)
+
+
+@pytest.fixture(scope="session")
+def shapes(jaeger: JaegerServer, tmp_path_factory: pytest.TempPathFactory) -> Shapes:
+    return play(jaeger, tmp_path_factory.mktemp("shapes"))

@@ -1,49 +1,14 @@
 """How whole traces look in the real Jaeger: threads and background work, a stream, a websocket, a spent deadline."""
 
-from dataclasses import dataclass
-
-import httpx
 import pytest
-from websockets.sync.client import connect
 
 from handrail.tracing.local.read import Span, Trace
-from tests.deploy.jaeger_server import JaegerServer
+from tests.jaeger.shapes import Shapes
 from tests.jaeger.story import ERROR, UNSET, read
-from tests.volume.trial import fleet
 
 pytestmark = [pytest.mark.jaeger, pytest.mark.xdist_group("shapes")]
 
 KINDS = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """The trace ids of one request of each kind."""
-
-    jaeger: JaegerServer
-    order: str
-    stream: str
-    live: str
-    late: str
-
-
-@pytest.fixture(scope="module")
-def shapes(jaeger: JaegerServer, tmp_path_factory: pytest.TempPathFactory) -> Shapes:
-    folder = tmp_path_factory.mktemp("shapes")
-    settings = {"HANDRAIL_TOTAL_TIMEOUT": "1", "HANDRAIL_ATTEMPT_TIMEOUT": "1"}
-    with fleet(folder, jaeger.otlp_http, settings) as (ports, _):
-        front = f"http://127.0.0.1:{ports['front']}"
-        with httpx.Client(base_url=front, timeout=30, trust_env=False) as client:
-            order = client.get("/orders/1").raise_for_status().json()["trace_id"]
-            stream = client.get("/stream/1").raise_for_status().headers["x-trace-id"]
-            late = client.get("/late/1")
-        assert late.status_code == 504
-        with connect(f"{front.replace('http', 'ws')}/live/1", proxy=None) as socket:
-            live = ""
-            for _ in range(2):
-                socket.send("next")
-                live = str(socket.recv())
-    return Shapes(jaeger, order, stream, live, late.json()["trace_id"])
 
 
 def drawn(trace: Trace) -> list[str]:
@@ -122,3 +87,12 @@ def test_a_spent_deadline_says_so(shapes: Shapes) -> None:
     (told,) = [event for event in request.events if event.name == "handrail.timeout"]
     assert told.attributes["handrail.policy"] == "total_timeout"
     assert (request.status, request.attributes["http.response.status_code"]) == (ERROR, 504)
+
+
+def test_a_held_event_loop_names_who_held_it(shapes: Shapes) -> None:
+    """The request whose code held the loop has an event with the seconds, the place and the stack."""
+    (request,) = read(shapes.jaeger, shapes.held, 1).spans
+    (told,) = [event for event in request.events if event.name == "handrail.event_loop.blocked"]
+    assert float(str(told.attributes["handrail.event_loop.blocked.duration"])) >= 0.1
+    assert told.attributes["code.function.name"] == "tests.volume.front.held"
+    assert "in held" in str(told.attributes["code.stacktrace"])

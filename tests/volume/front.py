@@ -102,6 +102,12 @@ def stream(number: int, request: Request) -> StreamingResponse:
     return StreamingResponse(chunks(), headers={"x-trace-id": note("stream", request.headers)})
 
 
+@router.get("/held/{number}")
+async def held(number: int, request: Request) -> dict[str, str]:
+    threading.Event().wait(0.6)  # what generated code does with time.sleep or requests
+    return {"trace_id": note("held", request.headers)}
+
+
 @router.get("/late/{number}")
 async def late(number: int) -> None:
     (await client.get(f"{PAY}/hang/{number}", timeout=None)).raise_for_status()
