@@ -84,16 +84,19 @@ class HttpxWire:
     def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
         assert isinstance(call, Exchange)
         request = call.copy()
-        bounds: dict[str, float | None] | None = None
+        theirs = request.extensions.get("timeout", {})
+        bounds: dict[str, float | None] | None = None  # httpcore reads them anew for the body
         if call.attempt_ends < inf:
-            bounds = cut_to(request.extensions.get("timeout", {}), self._left(call))
-            request.extensions["timeout"] = bounds
+            bounds = request.extensions["timeout"] = cut_to(theirs, self._left(call))
         try:
             response: httpx.Response = self.handle(call.transport, request)
             if call.buffered and not isinstance(response.stream, self.library.byte_stream):
                 if bounds is not None:
-                    bounds.update(cut_to(bounds, self._left(call)))  # httpcore reads it anew for the body
+                    bounds.update(cut_to(bounds, self._left(call)))
                 self._hold_sync(response, call)
+            elif bounds is not None:
+                bounds.clear()
+                bounds.update(theirs)
         except BaseException:
             reclaim(call.transport, call.sent)
             raise

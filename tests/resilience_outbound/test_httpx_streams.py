@@ -28,6 +28,20 @@ def test_total_never_cuts_a_stream(server, steps, guard, library):
     assert asyncio.run(main()) == [b"x"] * 10
 
 
+def test_stream_may_pause_for_longer_than_an_attempt(server, steps, guard, library):
+    """After the headers the client's own read timeout holds on a thread too, not what was left of the attempt."""
+    guard(attempt_timeout=0.2, total_timeout=0.2)
+
+    def pauses(server, connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\na")
+        server.gone.wait(0.5)
+        return steps.raw(b"b")(server, connection)
+
+    server.script(pauses)
+    with library.Client() as client, client.stream("GET", server.url) as response:
+        assert response.read() == b"ab"
+
+
 def test_idle_stream_ends_by_the_read_timeout_of_the_library(server, steps, guard, library):
     """Silence within a streamed body is bounded by httpx's own read timeout, and never retried."""
     guard()
