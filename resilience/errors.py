@@ -15,7 +15,7 @@ attempts were made. Raised through a client library, an error is that library's 
 as well (`httpx.TransportError`, `httpx.TimeoutException`), so `except httpx.HTTPError` works.
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 __all__ = [
     "AttemptTimedOut",
@@ -29,9 +29,21 @@ __all__ = [
     "TimedOut",
 ]
 
+E = TypeVar("E", bound="HandrailError")
+
+
+def restored(kind: type[E], args: tuple[object, ...]) -> E:
+    """An error out of a pickle or for a copy: not made anew, since the classes differ in what they want to be told."""
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
 
 class HandrailError(Exception):
-    """Base of all errors that handrail raises itself."""
+    """Base of all errors that handrail raises itself. Pickled and copied with attributes and notes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return restored, (type(self), self.args), self.__dict__
 
 
 class Rejected(HandrailError):

@@ -3,6 +3,8 @@
 import inspect
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +113,7 @@ class Library:
             error.__dict__["_request"] = request
 
 
+@cache
 def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors.HandrailError]]:
     # Nothing was sent: as after a refused connection. A time limit: the peer may have acted.
     kinds: dict[type[errors.HandrailError], type[Exception]] = {
@@ -123,10 +126,23 @@ def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors
 
     # The library's class first: where a handler is looked up along the class's bases, the app's
     # own one for httpx errors is found before one for HandrailError or TimeoutError.
-    def both(*bases: type) -> Any:
-        return type(bases[1].__name__, bases, {"__doc__": bases[1].__doc__})
+    def both(theirs: type[Exception], ours: type[errors.HandrailError]) -> Any:
+        def reduce(self: errors.HandrailError) -> tuple[object, ...]:
+            return _restored, (module.__name__, ours, self.args), self.__dict__
+
+        told = {"__doc__": ours.__doc__, "__module__": ours.__module__, "__reduce__": reduce}
+        return type(ours.__name__, (theirs, ours), told)
 
     return {ours: both(theirs, ours) for ours, theirs in kinds.items()}
+
+
+def _restored(library: str, ours: type[errors.HandrailError], args: tuple[object, ...]) -> errors.HandrailError:
+    # The class has no name that pickle could find, and another process may have handrail without having switched it on.
+    try:
+        kind = _dressed(import_module(library))[ours]
+    except ImportError:
+        kind = ours
+    return errors.restored(kind, args)
 
 
 def _distrusts(error: BaseException) -> bool:

@@ -1,6 +1,10 @@
 """What the caller sees when handrail itself says no: errors of ours that are the library's own kind too."""
 
 import asyncio
+import copy
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -25,6 +29,68 @@ def test_open_circuit_is_a_connect_error(server, steps, guard, send, library):
     assert caught.value.request.url.path == "/x"
     assert "circuit open for http://127.0.0.1" in str(error)
     assert len(server.received) == 2
+
+
+LATE = (errors.AttemptTimedOut, errors.DeadlineExceeded)
+KINDS = (errors.CircuitOpen, errors.BulkheadFull, errors.RetryBudgetSpent, *LATE)
+WAYS = [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
+
+
+def told(error):
+    """What a person and a handler are told by an error."""
+    state = {name: value for name, value in vars(error).items() if name != "_request"}
+    return type(error), str(error), error.args, error.policy, state
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["pickle", "copy", "deepcopy"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dressed", [False, True])
+def test_errors_are_copied_whole(library, kind, way, dressed):
+    """Pickle, copy and deepcopy keep class, message, attributes, notes and request of every error of ours."""
+    from handrail.resilience.outbound._httpx_library import Library
+
+    about = {"limit": 1.0, "elapsed": 1.25} if kind in LATE else {"retry_after": 3.0}
+    error = kind("no", target="http://x", **about)
+    if dressed:
+        Library(library).dress(error, library.Request("GET", "http://x/y"))
+        assert isinstance(error, library.TransportError)
+    error.add_note("seen")
+    again = way(error)
+    assert again is not error
+    assert told(again) == told(error)
+    assert again.__notes__ == ["seen"]
+    if dressed:
+        assert (again.request.method, str(again.request.url)) == ("GET", "http://x/y")
+
+
+IN_A_WORKER = """
+import {library}
+from handrail.resilience import outbound
+from handrail.resilience.call import deadline
+from handrail.resilience.policy import Tools
+from handrail.resilience.registry import Registry
+from handrail.resilience.settings import ResilienceSettings
+
+outbound.install({library}, Registry(ResilienceSettings(), Tools()))
+with deadline(-1):
+    {library}.get("http://127.0.0.1:9/")
+"""
+
+
+def test_errors_come_back_from_another_process(library):
+    """What a worker of a ProcessPoolExecutor raised is the library's error in the parent, and the pool lives on."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for _ in range(2):
+            with pytest.raises(library.ReadTimeout) as caught:
+                pool.submit(exec, IN_A_WORKER.format(library=library.__name__), {}).result(60)
+            assert isinstance(caught.value, errors.DeadlineExceeded)
+            assert caught.value.target == "http://127.0.0.1:9"
+
+
+def test_settings_error_is_copied():
+    """The error of a bad setting is pickled like the others, and stays a ValueError."""
+    again = pickle.loads(pickle.dumps(errors.SettingsError("attempts: 0")))
+    assert (type(again), again.args) == (errors.SettingsError, ("attempts: 0",))
 
 
 def test_handlers_for_the_library_come_first(guard, library):
