@@ -34,12 +34,11 @@ class Bridge:
 
     def __call__(self, event: Event) -> None:
         span = get_current_span()
-        if isinstance(event, CallRejected):
+        if span.is_recording():
+            name, attributes = describe(event)
+            span.add_event(name, attributes)
+        if isinstance(event, CallRejected):  # last, for it may raise where the service's own processors do
             self._rejected(event)
-        if not span.is_recording():
-            return
-        name, attributes = describe(event)
-        span.add_event(name, attributes)
 
     def _rejected(self, event: CallRejected) -> None:
         _, attributes = describe(event)

@@ -127,9 +127,12 @@ class Process:
                     found = metrics.start(
                         self.settings.tracing, lambda: getattr(self.tracing().provider, "resource", None)
                     )
-                    if found.server is not None:
-                        observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
                     self._metrics = found
+                    if found.server is not None:
+                        try:
+                            observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
+                        except Exception:  # of the service's own MeterProvider
+                            _log.exception("breakers cannot be observed; requests are not affected")
         return self._metrics
 
     def _say_where(self) -> None:

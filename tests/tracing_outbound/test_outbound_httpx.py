@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import httpx2
 import pytest
+from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
-from opentelemetry.trace import SpanKind, StatusCode, format_span_id
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.trace import NoOpTracer, ProxyTracerProvider, SpanKind, StatusCode, format_span_id
 
-from handrail.tracing import outbound
+from handrail.tracing import _quietly, outbound
 from handrail.tracing.testing import Spans, as_global
 
 
@@ -254,3 +258,66 @@ def test_other_modules_are_refused() -> None:
     """A module that nobody here knows is a mistake of the caller."""
     with pytest.raises(ValueError, match="cannot trace json"):
         outbound.install(json)
+
+
+class _Broken(TextMapPropagator, Sampler, SpanProcessor):
+    """A part of the service's own that raises wherever it is asked."""
+
+    def extract(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("extract")
+
+    def inject(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("inject")
+
+    @property
+    def fields(self) -> set[str]:
+        return set()
+
+    def should_sample(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("sample")
+
+    def get_description(self) -> str:
+        return "broken"
+
+    def on_end(self, span: object) -> None:
+        raise RuntimeError("end")
+
+
+class _Others(ProxyTracerProvider):
+    """Somebody else's provider, whose tracers are not the SDK's, and the SDK behind them."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.provider = provider
+
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        behind = self.provider.get_tracer(*args, **kwargs)
+        return type("Other", (NoOpTracer,), {"start_span": staticmethod(behind.start_span)})()
+
+
+@WAYS
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("part", ["propagator", "sampler", "processor"])
+def test_a_part_that_raises_fails_no_call(
+    library: ModuleType,
+    url: str,
+    way: str,
+    part: str,
+    others: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A call goes out where a propagator, sampler or processor of the service raises; the log says so once."""
+    monkeypatch.setattr(_quietly, "_told", set())
+    provider = TracerProvider(sampler=_Broken() if part == "sampler" else None, shutdown_on_exit=False)
+    if part == "processor":
+        provider.add_span_processor(_Broken())
+    with as_global(cast("TracerProvider", _Others(provider)) if others else provider):
+        if part == "propagator":
+            propagate.set_global_textmap(_Broken())
+        undo = outbound.install(library)
+        try:
+            assert [_call(library, way, url).status_code for _ in range(2)] == [200, 200]
+        finally:
+            undo()
+    (record,) = [record for record in caplog.records if record.name == "handrail"]
+    assert record.levelname == "ERROR"

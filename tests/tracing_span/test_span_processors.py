@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
 
+from handrail.tracing import _quietly
 from handrail.tracing.spans._light import LightSpan
 from handrail.tracing.spans.tracer import finish
 from tests.tracing_span.twins import Seen, Twin, clock, hearing, lightened, shown, twins
@@ -134,18 +135,40 @@ def test_a_method_put_on_an_idle_processor_is_called() -> None:
     assert called == ["a", "a"]
 
 
-def test_an_error_in_a_processor_comes_out_where_the_sdk_lets_it_out() -> None:
-    """A processor that raises at the start does so in `start_span`, and one at the end in `end`."""
+class Raises(SpanProcessor):
+    """Broken wherever it is called."""
 
-    class Raises(SpanProcessor):
-        def on_end(self, span: ReadableSpan) -> None:
-            raise LookupError("end")
+    def on_start(self, span: sdk.Span, parent_context: Context | None = None) -> None:
+        raise LookupError("start")
 
-    for twin in twins(Raises):
-        span = twin.tracer.start_span("a")
-        with pytest.raises(LookupError, match="end"):
-            span.end()
-        assert not span.is_recording()
+    def _on_ending(self, span: sdk.Span) -> None:
+        raise LookupError("ending")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise LookupError("end")
+
+
+def test_an_error_in_a_processor_takes_the_span_from_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unlike the SDK, where it fails the request: each place is logged once, and the processors behind it get all."""
+    monkeypatch.setattr(_quietly, "_told", set())
+    seen = Seen()
+    provider = sdk.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Raises())
+    provider.add_span_processor(seen)
+    tracer = lightened(provider.get_tracer("a"))
+    for name in ("a", "b"):
+        span = tracer.start_span(name)
+        assert span.is_recording()
+        finish(span, {}) if name == "b" else span.end()
+    assert [span.name for span in seen.ended] == ["a", "b"]
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(":")[0] for line in said] == [
+        "Raises.on_start failed",
+        "Raises._on_ending failed",
+        "Raises.on_end failed",
+    ]
 
 
 def test_an_ended_span_can_be_copied() -> None:

@@ -19,6 +19,7 @@ from opentelemetry.util.types import Attributes
 
 from ..inbound import _outcome
 from ..propagation import BAGGAGE, TRACEPARENT, TRACESTATE, W3CPropagator
+from ..spans.tracer import finish
 
 __all__ = ["Resume", "capture", "context_of", "refuse_generators"]
 
@@ -105,7 +106,7 @@ class Resume:
         span, token = self._open.pop()
         if isinstance(error, Exception):  # a cancellation, or the end of the process, is no failure of the work
             _outcome.mark(span, error)
-        span.end()
+        finish(span, {})
         if token is not None and not isinstance(error, GeneratorExit):
             detach(token)  # after GeneratorExit the context is not ours to restore
 

@@ -6,6 +6,7 @@ import time
 from opentelemetry.trace import Span, Tracer
 
 from .. import redact, semconv
+from ..spans.tracer import finish
 from . import _outcome
 from ._exchange import Message, Receive, Scope, Send
 from .routes import Routes
@@ -128,7 +129,7 @@ class Connection:
             self._tell(raised, unanswered=unanswered)
         if self._opened is not None:
             self._opened.discard(self)  # before the end, as in an exchange
-        self.span.end(self._ended_at or None)
+        finish(self.span, {}, end_time=self._ended_at or None)
 
     def _tell(self, raised: BaseException | None, *, unanswered: bool) -> None:
         span = self.span

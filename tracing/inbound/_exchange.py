@@ -10,6 +10,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer
 from opentelemetry.util.types import AnyValue, Attributes
 
 from .. import semconv
+from .._quietly import told as say
 from ..measure import ServerMeasure
 from ..spans.current import CurrentSpan
 from ..spans.tracer import finish
@@ -158,7 +159,10 @@ class Exchange(CurrentSpan):
         version = self._scope.get("http_version") or "1.1"
         seconds = max(ended - self.started, 0) / 1e9
         kind = _outcome.error_type(error)
-        self.measure.end(self.method, self.scheme, route, self._code, kind, version, seconds, self.span)
+        try:
+            self.measure.end(self.method, self.scheme, route, self._code, kind, version, seconds, self.span)
+        except Exception as failed:  # of the service's own MeterProvider
+            say("a request cannot be counted", failed)
 
     def finish(self, raised: BaseException | None) -> None:
         """The application has returned, or `raised` came out of it."""

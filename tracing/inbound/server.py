@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 
 from .. import others as _others
 from .. import semconv
+from .._quietly import told
 from ..measure import ServerMeasure
 from ..others._server import complete
 from ..propagation import W3CPropagator
@@ -174,8 +175,11 @@ class ServerSpans:
         measure = self._measure
         started = None
         if measure is not None:
-            measure.begin(method, scheme)
-            started = time_ns()
+            try:
+                measure.begin(method, scheme)
+                started = time_ns()
+            except Exception as error:  # of the service's own MeterProvider
+                told("a request cannot be counted", error)
         span = tracer.begin(
             name,
             parent,
@@ -239,7 +243,11 @@ def _extract(base: Context, found: dict[bytes, bytes], scope: Scope) -> Context:
     carrier: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         carrier.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return propagator.extract(carrier, base)
+    try:
+        return propagator.extract(carrier, base)
+    except Exception as error:
+        told(f"{type(propagator).__name__}.extract failed", error)
+        return base
 
 
 def _base(scope: Scope) -> Context | None:

@@ -16,6 +16,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.util.types import AnyValue
 
 from .. import semconv
+from .._quietly import told as say
 from . import _mend
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ class Attempt:
 
     def _inject(self, request: Any) -> None:
         headers = self._engine.module.Headers(request.headers)  # those of the request may be the caller's own
-        propagate.inject(headers)
+        try:
+            propagate.inject(headers)
+        except Exception as error:  # of a propagator of the service's own
+            say("the trace context cannot be put into a request", error)
         request.headers = headers
 
     # What both go through.
@@ -152,7 +156,14 @@ class Attempt:
         told = str(self._status) if self._status >= 400 else None
         if error is not None and request is not None:
             told = _mend.failure(span, request, error) or told
-        span.end()
+        try:
+            span.end()
+            self._measured(span, told)
+        except Exception as failed:  # of the service's own processors or MeterProvider
+            say("an attempt cannot be told", failed)
+
+    def _measured(self, span: Span, told: str | None) -> None:
+        request = getattr(self, "_request", None)
         measure = self._engine.measure() if self._engine.measure is not None and request is not None else None
         if measure is not None and request is not None:
             url = request.url

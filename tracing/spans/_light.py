@@ -19,6 +19,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
+from .._quietly import told
 from ._origin import SHARED, Origin, Shared
 from ._plain import PLAIN, fits
 
@@ -165,13 +166,23 @@ class LightSpan(SdkSpan):
             self._tell()
 
     def _tell(self) -> None:
-        if self._record_end_metrics is not None:
-            self._record_end_metrics()
+        # One processor that raises takes the span neither from the next one nor the answer from the request.
+        try:
+            if self._record_end_metrics is not None:
+                self._record_end_metrics()
+        except Exception as error:
+            told("the SDK's own metrics cannot count a span", error)
         hooks = self._origin.now()
         for processor in hooks.before_end:
-            processor._on_ending(self)
+            try:
+                processor._on_ending(self)
+            except Exception as error:
+                told(f"{type(processor).__name__}._on_ending failed", error)
         for processor in hooks.at_end:
-            processor.on_end(self)
+            try:
+                processor.on_end(self)
+            except Exception as error:
+                told(f"{type(processor).__name__}.on_end failed", error)
 
     @property
     def attributes(self) -> Attributes:

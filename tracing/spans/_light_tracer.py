@@ -26,12 +26,13 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import Attributes
 
+from .._quietly import told
 from ._light import LightSpan, started
 from ._origin import Origin
 from ._plain import copied
 from ._probe import same
 from ._sampler import Decide, known
-from .tracer import LightTracer
+from .tracer import LightTracer, instead
 
 __all__ = ["SdkTracer", "build"]
 
@@ -83,53 +84,59 @@ class SdkTracer(LightTracer):
         """See `LightTracer.begin`."""
         parent = parent_of(context)
         tracer = self._sdk
-        if not tracer._is_enabled():
-            return NonRecordingSpan(parent)
-        origin = self._origin
-        ids = tracer.id_generator
-        if (
-            tracer.resource is not origin.resource  # new after a fork
-            or tracer.sampler is not origin.sampler
-            or tracer.span_processor is not origin.processor
-            or ids is not self._ids
-        ):
-            origin = self._renew()
-        above: SpanContext | None = None
-        parts: Any
-        state: TraceState | None = None
-        if parent is not INVALID_SPAN_CONTEXT and parent[_VALID]:
-            above = parts = parent
-            trace_id, state = parts[_TRACE_ID], parts[_STATE]
-            random = parts[_TRACE_FLAGS] & _RANDOM
-        else:
-            trace_id = (self._stock and getrandbits(128)) or ids.generate_trace_id()
-            random = _RANDOM if self._stock or ids.is_trace_id_random() else 0
-        attributes: Attributes = None
-        decide = self._decide
-        if decide is None:
-            result = origin.sampler.should_sample(context, trace_id, name, kind, make(*args), links)
-            decision, attributes, state = result.decision, copied(result.attributes), result.trace_state
-        else:
-            decision = decide(above, trace_id)
-            if decision is not _DROP:
-                attributes = make(*args)
-        flags = _FLAGS[random | (decision is _SAMPLE)]
-        if self._stock and (span_id := getrandbits(64)):
-            state = DEFAULT_TRACE_STATE if state is None else state
-            mine = _tuple(SpanContext, (trace_id, span_id, False, flags, state, True))
-        else:
-            mine = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
-        count = tracer._tracer_metrics.start_span(above, decision) if self._counted else None
-        if decision is _DROP:
-            unsampled: NonRecordingSpan = _new(NonRecordingSpan)
-            unsampled._context = mine
-            return unsampled
-        span = started(origin, name, mine, above, kind, attributes, links, start_time)
-        if count is not None:
-            span._record_end_metrics = count
-        for processor in origin.now().at_start:
-            processor.on_start(span, parent_context=context)
-        return span
+        try:
+            if not tracer._is_enabled():
+                return NonRecordingSpan(parent)
+            origin = self._origin
+            ids = tracer.id_generator
+            if (
+                tracer.resource is not origin.resource  # new after a fork
+                or tracer.sampler is not origin.sampler
+                or tracer.span_processor is not origin.processor
+                or ids is not self._ids
+            ):
+                origin = self._renew()
+            above: SpanContext | None = None
+            parts: Any
+            state: TraceState | None = None
+            if parent is not INVALID_SPAN_CONTEXT and parent[_VALID]:
+                above = parts = parent
+                trace_id, state = parts[_TRACE_ID], parts[_STATE]
+                random = parts[_TRACE_FLAGS] & _RANDOM
+            else:
+                trace_id = (self._stock and getrandbits(128)) or ids.generate_trace_id()
+                random = _RANDOM if self._stock or ids.is_trace_id_random() else 0
+            attributes: Attributes = None
+            decide = self._decide
+            if decide is None:
+                result = origin.sampler.should_sample(context, trace_id, name, kind, make(*args), links)
+                decision, attributes, state = result.decision, copied(result.attributes), result.trace_state
+            else:
+                decision = decide(above, trace_id)
+                if decision is not _DROP:
+                    attributes = make(*args)
+            flags = _FLAGS[random | (decision is _SAMPLE)]
+            if self._stock and (span_id := getrandbits(64)):
+                state = DEFAULT_TRACE_STATE if state is None else state
+                mine = _tuple(SpanContext, (trace_id, span_id, False, flags, state, True))
+            else:
+                mine = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+            count = tracer._tracer_metrics.start_span(above, decision) if self._counted else None
+            if decision is _DROP:
+                unsampled: NonRecordingSpan = _new(NonRecordingSpan)
+                unsampled._context = mine
+                return unsampled
+            span = started(origin, name, mine, above, kind, attributes, links, start_time)
+            if count is not None:
+                span._record_end_metrics = count
+            for processor in origin.now().at_start:
+                try:
+                    processor.on_start(span, parent_context=context)
+                except Exception as error:
+                    told(f"{type(processor).__name__}.on_start failed", error)
+            return span
+        except Exception as error:  # of the service's sampler, id generator or resource
+            return instead(parent, error)
 
     def start_span(
         self,

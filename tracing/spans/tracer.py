@@ -5,20 +5,36 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVarTuple, cast
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NoOpTracer, ProxyTracer, Span, SpanKind, Tracer
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    NoOpTracer,
+    ProxyTracer,
+    Span,
+    SpanContext,
+    SpanKind,
+    Tracer,
+    get_current_span,
+)
 from opentelemetry.util.types import AnyValue, Attributes
+
+from .._quietly import told
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import Tracer as SdkTracer
     from opentelemetry.util._decorator import _AgnosticContextManager
 
-__all__ = ["LightTracer", "finish", "light"]
+__all__ = ["LightTracer", "finish", "instead", "light"]
 
 _Args = TypeVarTuple("_Args")
 
 
 class LightTracer(Tracer):
-    """A tracer as the API has it, and `begin`. This one leaves everything to the tracer that it is given."""
+    """A tracer as the API has it, and `begin`. This one leaves everything to the tracer that it is given.
+
+    What a sampler, an id generator, a processor or the tracer itself raises is logged once; the span is then one
+    that records nothing, and is its parent to those below it.
+    """
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer: Tracer = tracer
@@ -42,7 +58,10 @@ class LightTracer(Tracer):
         if isinstance(tracer, LightTracer):
             return tracer.begin(name, context, kind, make, *args, links=links, start_time=start_time)
         attributes = None if isinstance(tracer, NoOpTracer | ProxyTracer) else make(*args)
-        return tracer.start_span(name, context, kind, attributes, links, start_time)
+        try:
+            return tracer.start_span(name, context, kind, attributes, links, start_time)
+        except Exception as error:
+            return instead(get_current_span(context).get_span_context(), error)
 
     def _real(self) -> Tracer:
         """Where the tracer was asked for before there was a provider: the provider's, as soon as there is one."""
@@ -64,9 +83,12 @@ class LightTracer(Tracer):
         set_status_on_exception: bool = True,
     ) -> Span:
         """Start a span; see the API."""
-        return self._real().start_span(
-            name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
-        )
+        try:
+            return self._real().start_span(
+                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
+            )
+        except Exception as error:
+            return instead(get_current_span(context).get_span_context(), error)
 
     def start_as_current_span(
         self,
@@ -103,19 +125,28 @@ def light(tracer: Tracer) -> LightTracer:
     return LightTracer(tracer)
 
 
+def instead(parent: SpanContext, error: Exception) -> Span:
+    """What there is where a span cannot be begun, because of `error`."""
+    told("a span cannot be begun", error)
+    return NonRecordingSpan(parent)
+
+
 def finish(
     span: Span, attributes: Mapping[str, AnyValue], *, name: str | None = None, end_time: int | None = None
 ) -> None:
     """Set the last attributes, rename the span unless `name` is None, and end it: one call in place of three or more.
 
     `end_time` in nanoseconds since the epoch, default now. Works with spans of anybody; for those of a light tracer
-    the values must be plain: str, bool, int, float, bytes.
+    the values must be plain: str, bool, int, float, bytes. What processors raise is logged once.
     """
     at_once = getattr(span, "_handrail_finish", None)
     if at_once is not None:
         at_once(attributes, name, end_time)
         return
-    span.set_attributes(attributes)
-    if name is not None:
-        span.update_name(name)
-    span.end(end_time)
+    try:
+        span.set_attributes(attributes)
+        if name is not None:
+            span.update_name(name)
+        span.end(end_time)
+    except Exception as error:  # of the processors of somebody else's span
+        told("a span cannot be ended", error)
