@@ -114,6 +114,9 @@ def test_no_header_survives_in_text(secret: str, name: str) -> None:
 
 HOSTILE = ["//a:b", "a=", "a: ", "eyJ", "'a':\"\\", "http://#", "input_value=", "@//", "?", "a?", "token=", "Bearer "]
 HOSTILE += ["'a',b'", "%25", "a=%2525252525253D", "\\'", "//a@", "#", "'", "a", "x&", "[", "b'", "token: ", "%3D", ";"]
+HOSTILE += ["token = ", "token=[", "token=(&", "token=&a", "token:", "token:'", "--token ", "--a b", "'--a','"]
+HOSTILE += ["('a','", "[['a','\\", "<a>", "<a b", "</", "<token>x", "Bearer+", "token==", "token := \"", "{token:"]
+HOSTILE += ["'token':["]
 
 
 @pytest.mark.parametrize("how", HOWS)

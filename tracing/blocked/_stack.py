@@ -37,7 +37,7 @@ _OTHERWISE = "use an async library, or run it in a thread: `await asyncio.to_thr
 
 @dataclass(slots=True, kw_only=True)
 class Place:
-    """Where the service's own code holds the loop. `read` fills `line`, the text there without secrets, and `advice`."""
+    """Where the service's own code holds the loop. `read` fills `line`, the source without secrets, and `advice`."""
 
     path: str
     number: int

@@ -52,7 +52,7 @@ class Redaction:
 
     def query(self, text: str) -> str:
         """A query string without its secrets."""
-        if "%" not in text and "@" not in text:
+        if "%" not in text and "@" not in text and '"' not in text and "eyJ" not in text and "earer" not in text:
             keys = _KEYS(text)
             if self._harmless.issuperset(keys):
                 return text
@@ -61,7 +61,7 @@ class Redaction:
 
     def url(self, text: str) -> str:
         """A URL without user name, password, fragment and the secrets of its query."""
-        if "?" not in text and "@" not in text and "#" not in text and ";" not in text:
+        if "?" not in text and "@" not in text and "#" not in text and ";" not in text and "eyJ" not in text:
             return text
         return _redact_url.url(text, self.names)
 

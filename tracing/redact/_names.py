@@ -15,6 +15,8 @@ ENDINGS: Final = (
     "password",
     "passwd",
     "passphrase",
+    "passcode",
+    "pwd",
     "secret",  # client_secret
     "signature",  # Signature, X-Amz-Signature, X-Goog-Signature, q-signature
     "credential",  # X-Amz-Credential, X-Goog-Credential
@@ -22,8 +24,14 @@ ENDINGS: Final = (
     "apikey",  # api_key, X-Api-Key
     "accesskey",
     "accesskeyid",  # AWSAccessKeyId, OSSAccessKeyId
+    "accountkey",  # Azure storage
+    "authkey",
+    "encryptionkey",
+    "masterkey",
+    "sharedkey",
     "privatekey",
     "secretkey",
+    "secretkeybase",  # Rails
     "signingkey",
     "subscriptionkey",  # Azure API management
     "functionskey",  # Azure functions
@@ -33,8 +41,14 @@ ENDINGS: Final = (
     "cookie",
     "jwt",
     "assertion",  # client_assertion, X-Goog-IAP-JWT-Assertion
+    "verifier",  # code_verifier (RFC 7636), oauth_verifier
+    "tokenhint",  # id_token_hint
+    "authcode",
+    "devicecode",  # RFC 8628
+    "otpcode",
+    "pincode",
 )
-"""A name that ends so is hidden."""
+"""A name that ends so is hidden, also in the plural, and with a number or a version behind it."""
 
 WORDS: Final = frozenset(
     {
@@ -73,9 +87,15 @@ HEADERS: Final = frozenset(
 CURSORS: Final = frozenset({"pagetoken", "nextpagetoken", "nexttoken", "continuationtoken", "synctoken"})
 """Places in a list (AIP-158, AWS), no secrets."""
 
+_COUNTED = re.compile(
+    r"(?:max|min|num|prompt|completion|input|output|total|cached|reasoning|used|usage).*tokens"
+).fullmatch
+"""`max_tokens`, `prompt_tokens`: what language models count."""
+
 _COMMON: Final = frozenset({"key", "code", "auth", "pass", "session", "sid", "sig", "ticket", "pin"})
 """Words that text outside a URL is full of: `status code=404`, `key: 7`."""
 
+_NUMBER = re.compile(r"(?<=[a-z])v?\d{1,4}$").sub
 _SQUEEZE = re.compile(r"[\W_]+").sub
 _PARTS = re.compile(r"[][.]+").split
 _MOST_DECODED = 4
@@ -131,6 +151,9 @@ class Names:
     def _is_secret(self, plain: str) -> bool:
         if plain in self.denied:
             return True
-        if plain in self.allowed or plain in CURSORS:
+        if plain in self.allowed or plain in CURSORS or _COUNTED(plain):
             return False
-        return plain in WORDS or plain.endswith(ENDINGS)
+        if plain in WORDS or plain.endswith(ENDINGS):
+            return True
+        one = _NUMBER("", plain).removesuffix("s")
+        return one not in self.allowed and one not in CURSORS and one.endswith(ENDINGS)

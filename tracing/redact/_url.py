@@ -5,17 +5,17 @@ from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 from ._names import Names
+from ._shapes import REDACTED, fields, schemes, web_tokens
 
 __all__ = ["REDACTED", "pairs", "query", "url", "userinfo"]
-
-REDACTED = "REDACTED"
-"""The word that the HTTP conventions use."""
 
 _SOMEBODY = f"{REDACTED}:{REDACTED}"
 # Every start is at the beginning of a run of such characters: without the lookbehind a long run costs its square.
 _KEY = re.compile(r"(?<![^=&;?#\s/])([^=&;?#\s/]+)=")
 _REST = re.compile(r"[^&#]*")
-_ENCODED = re.compile(r"%(?:25)*(?:3[dD]|40|23)").search
+_ENCODED = re.compile(
+    r"%(?:25)*(?:3[dD]|40|2[237]|3[cC])|(?:earer|EARER|asic|ASIC|igest|egotiate)%(?:25)*(?:20|2[bB])"
+).search
 _RUN = re.compile(r"//[^\s<>]*")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _ODD = re.compile(r"[^/?#:\[]*:(?!\d*(?:[/?#]|$))").match
@@ -72,9 +72,8 @@ def pairs(text: str, hides: Hides, rest: re.Pattern[str] = _REST) -> str:
 
 
 def query(text: str, names: Names, depth: int = 0) -> str:
-    """A query without its secrets, also those in a URL that is itself a value, percent-encoded or not."""
-    text = pairs(text, names.hides)
-    text = userinfo(text)
+    """A query without its secrets, also those in a URL or in JSON that is itself a value, percent-encoded or not."""
+    text = userinfo(pairs(schemes(fields(web_tokens(text), names)), names.hides))
     if _ENCODED(text) is None:
         return text
     return "&".join([_nested(part, names, depth) for part in text.split("&")])
