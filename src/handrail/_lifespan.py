@@ -1,7 +1,9 @@
 """The lifespan protocol around an application: ready after its start, flushed before its end.
 
 The flush cannot wait for `atexit`: uvicorn raises SIGTERM again after its graceful stop, and
-the process ends there. An application that knows no lifespan gets one from us.
+the process ends there. An application that returns without an answer gets a lifespan from us. One
+that raises does so to its server, which decides whether it knows no lifespan or cannot start; where
+the server goes on without one, `_servers.at_end` flushes.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,10 +28,10 @@ class Lifespan:
         try:
             await self._app(scope, seen.receive, seen.send)
         except Exception:
-            # Raised before it asked for an event, or answered as if to a request: it knows no lifespan.
-            if seen.answered or (seen.received and not seen.strayed):
-                await seen.stopped()
-                raise
+            if not (seen.answered or seen.received):  # the server may go on, without lifespan
+                self._started()
+            await seen.stopped()
+            raise
         if not seen.answered:
             await self._instead(seen, receive, send)
 
@@ -55,7 +57,6 @@ class _Seen:
         self._stopping = stopping
         self.received = False
         self.answered = False
-        self.strayed = False
         self._running = False
 
     async def receive(self) -> Message:
@@ -64,9 +65,6 @@ class _Seen:
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
-        if not kind.startswith("lifespan."):
-            self.strayed = True
-            raise RuntimeError(f"{kind} is no answer to a lifespan event")
         if kind in _ENDS:
             self.answered = True
             if kind == "lifespan.startup.complete":

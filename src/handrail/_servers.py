@@ -6,6 +6,7 @@ lifespan object, hypercorn its wrapper, granian its callback.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from ._shapes import ASGIApp, when_imported
@@ -26,18 +27,34 @@ def watch(wrap: Wrap) -> None:
 
 
 def at_end(flush: Callable[[], Awaitable[None]]) -> None:
-    """Run `flush` at the end of a server that was told to skip the lifespan protocol (uvicorn's `--lifespan off`)."""
-    when_imported("uvicorn.lifespan.off", lambda found: _after_shutdown(found.LifespanOff, flush))
+    """Run `flush` at the end of a server that does not go through the end of the lifespan protocol.
+
+    It was told to skip the protocol (uvicorn's `--lifespan off`), or goes on without it since the application raised.
+    """
+    seams = (
+        ("uvicorn.lifespan.off", "LifespanOff", "shutdown", lambda _self: True),
+        ("uvicorn.lifespan.on", "LifespanOn", "shutdown", lambda self: self.error_occurred),
+        ("hypercorn.asyncio.lifespan", "Lifespan", "wait_for_shutdown", lambda self: not self.supported),
+        ("hypercorn.trio.lifespan", "Lifespan", "wait_for_shutdown", lambda self: not self.supported),
+        ("granian.asgi", "LifespanProtocol", "shutdown", lambda self: self.errored),
+    )
+    for module, cls, method, without in seams:
+        when_imported(module, partial(_after_shutdown, cls, method, without, flush))
 
 
-def _after_shutdown(cls: Any, flush: Callable[[], Awaitable[None]]) -> None:
-    original = cls.shutdown
+def _after_shutdown(
+    name: str, method: str, without: Callable[[Any], bool], flush: Callable[[], Awaitable[None]], module: Any
+) -> None:
+    cls = getattr(module, name)
+    original = getattr(cls, method)
 
     async def shutdown(self: Any) -> None:
+        skipped = without(self)
         await original(self)
-        await flush()
+        if skipped:
+            await flush()
 
-    cls.shutdown = shutdown
+    setattr(cls, method, shutdown)
 
 
 def _uvicorn(module: Any, wrap: Wrap) -> None:

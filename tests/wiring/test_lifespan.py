@@ -11,6 +11,10 @@ from handrail._lifespan import Lifespan
 ANSWERED = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
+class _Refused(Exception):
+    """What a server raises on a message that is no answer to a lifespan event."""
+
+
 def _run(app: Any) -> tuple[list[str], BaseException | None]:
     """Every step in order: what was sent, and `started`/`flushed` between."""
     steps: list[str] = []
@@ -20,6 +24,8 @@ def _run(app: Any) -> tuple[list[str], BaseException | None]:
         return {"type": next(events)}
 
     async def send(message: MutableMapping[str, Any]) -> None:
+        if not message["type"].startswith("lifespan."):
+            raise _Refused(message["type"])
         steps.append(message["type"])
 
     async def stopping() -> None:
@@ -60,10 +66,29 @@ async def _reads_and_returns(scope: Any, receive: Any, send: Any) -> None:
 FULL = ["started", ANSWERED[0], "flushed", ANSWERED[1]]
 
 
-@pytest.mark.parametrize("app", [_knows, _asserts_http, _answers_http, _ignores, _reads_and_returns])
+@pytest.mark.parametrize("app", [_knows, _ignores, _reads_and_returns])
 def test_flush_comes_before_the_server_hears_of_the_end(app: Any) -> None:
-    """Started before startup is confirmed, flushed before shutdown is, also for apps without a lifespan."""
+    """Started before startup is confirmed, flushed before shutdown is, also for apps that return without an answer."""
     assert _run(app) == (FULL, None)
+
+
+async def _cannot_start(scope: Any, receive: Any, send: Any) -> None:
+    raise ConnectionError("no database")
+
+
+@pytest.mark.parametrize(("app", "kind"), [(_asserts_http, AssertionError), (_cannot_start, ConnectionError)])
+def test_what_comes_out_before_the_first_event_is_the_servers_to_judge(app: Any, kind: type[Exception]) -> None:
+    """Knows no lifespan, or cannot start: only the server's settings say which, so the exception is not held back."""
+    steps, error = _run(app)
+    assert steps == ["started"]
+    assert isinstance(error, kind)
+
+
+def test_an_answer_as_if_to_a_request_is_the_servers_to_refuse() -> None:
+    """It reaches the server as without us."""
+    steps, error = _run(_answers_http)
+    assert steps == []
+    assert isinstance(error, _Refused)
 
 
 def test_a_failed_start_is_the_apps_own() -> None:
