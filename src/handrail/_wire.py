@@ -24,6 +24,7 @@ from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
+    from .tracing.inbound.routes import Routes
     from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
@@ -240,11 +241,12 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from . import _loops
     from .resilience.inbound.problem import ProblemDetails
     from .tracing import redact
+    from .tracing.inbound.routes import Routes
     from .tracing.inbound.server import ServerSpans
 
     inner: ASGIApp = app
     if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=_shown_path)
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=_shown_by(Routes(outermost)))
     if not process.settings.tracing.disabled:
         inner = ServerSpans(
             inner,
@@ -281,10 +283,17 @@ def _ready(process: Process) -> None:
         process.metrics()
 
 
-def _shown_path(scope: Scope) -> str:
+def _shown_by(routes: "Routes") -> Callable[[Scope], str]:
     from .tracing import redact
 
-    return redact.current().parameters(scope["path"], scope.get("path_params"))
+    def shown(scope: Scope) -> str:
+        path: str = scope["path"]
+        route = routes.template(scope)
+        return redact.current().parameters(
+            path if route is None else redact.path(route, path), scope.get("path_params")
+        )
+
+    return shown
 
 
 def _trace_id() -> str | None:

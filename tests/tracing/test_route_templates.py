@@ -141,6 +141,71 @@ def test_our_layer_inside_another_application_still_sees_the_whole_route(server:
     assert spans.server.name == "GET /t/{tenant}/items/{id}"
 
 
+class Copying:
+    """A middleware that passes a copy of the scope on."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(dict(scope), receive, send)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/", "/"),
+        (f"/orders/{ID}", "/orders/{id}"),
+        ("/orders/no-uuid", None),
+        ("/v2/items/7", "/v2/items/{id}"),
+        ("/v2/items/no-int", None),
+        ("/t/acme/more/deep/7", "/t/{tenant}/more/deep/{x}"),
+        ("/cors/7", "/cors/{x}"),
+        ("/static/a/b.css", "/static/{path}"),
+    ],
+)
+def test_a_copied_scope_does_not_hide_the_route(server: Server, spans: Spans, path: str, route: str | None) -> None:
+    """The route is then looked up by the routes' own patterns; what fits none still has none."""
+    app = Starlette(routes=starlette().routes, middleware=[Middleware(Copying)])
+    assert route_of(app, path, server, spans) == (f"GET {route}" if route else "GET", route)
+    assert route_of(app, "/api" + path, server, spans, root_path="/api")[1] == (route and "/api" + route)
+
+
+def test_a_copied_scope_below_a_mount_does_not_hide_the_route(server: Server, spans: Spans) -> None:
+    """Only the mount is left in the scope: the route below is looked up; a 404 there keeps the mount."""
+    inner = Starlette(routes=[Route("/reset/{token}", endpoint)], middleware=[Middleware(Copying)])
+    app = Starlette(routes=[Mount("/t/{tenant}", app=inner)])
+    assert route_of(app, "/t/acme/reset/sesame", server, spans)[1] == "/t/{tenant}/reset/{token}"
+    assert (spans.server.attributes or {})["url.path"] == "/t/acme/reset/REDACTED"
+    assert route_of(app, "/t/acme/nowhere", server, spans)[1] == "/t/{tenant}/{path}"
+
+
+def test_a_copied_scope_in_fastapi_and_the_method(server: Server, spans: Spans) -> None:
+    """Included routers are searched too; of two templates for one path the method chooses."""
+    import fastapi
+
+    router = fastapi.APIRouter()
+    router.add_api_route("/reset/{token}", endpoint, methods=["POST"])
+    router.add_api_route("/reset/{id}", endpoint, methods=["GET"])
+    app = fastapi.FastAPI()
+    app.include_router(router, prefix="/api")
+    app.add_middleware(Copying)
+    assert route_of(app, "/api/reset/x", server, spans)[1] == "/api/reset/{id}"
+    assert route_of(app, "/api/reset/x", server, spans, method="POST")[1] == "/api/reset/{token}"
+    assert route_of(app, "/api/reset/x", server, spans, method="PUT")[1] == "/api/reset/{token}"
+
+
+def test_a_middleware_that_answers_hides_no_secret_of_the_path(server: Server, spans: Spans) -> None:
+    """A request that was refused before the routing has the route of its path, and its token is hidden."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("no", 401)(scope, receive, send)
+
+    app = Starlette(routes=[Route("/reset/{token}", endpoint)], middleware=[Middleware(lambda _app: refuse)])
+    assert route_of(app, "/reset/sesame", server, spans)[1] == "/reset/{token}"
+    assert (spans.server.attributes or {})["url.path"] == "/reset/REDACTED"
+
+
 def test_base_http_middleware_does_not_hide_the_route(server: Server, spans: Spans) -> None:
     """It works on the same scope."""
 

@@ -1,5 +1,7 @@
 """The rules one by one: names, allow and deny, routes, exceptions, spans of others."""
 
+import uuid
+
 import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -74,6 +76,14 @@ def test_path_parameters_of_the_scope() -> None:
     chosen = Redaction()
     assert chosen.parameters("/reset/sesame/7", {"token": "sesame", "id": "7"}) == "/reset/REDACTED/7"
     assert chosen.parameters("/reset/sesame", None) == "/reset/sesame"
+
+
+def test_path_parameters_that_are_no_text() -> None:
+    """What a converter made of it: a UUID in any spelling, a number with zeros before it, and nothing else."""
+    token = uuid.UUID("0a2f41a3-c54c-fce8-32d2-0324e1c32e22")
+    for spelled in (str(token), token.hex, str(token).upper()):
+        assert Redaction().parameters(f"/reset/{spelled}/7", {"token": token}) == "/reset/REDACTED/7"
+    assert Redaction().parameters("/pin/007/70", {"pin": 7}) == "/pin/REDACTED/70"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-_MOUNT_REST = "/{path}"
+MOUNT_REST = "/{path}"
 _DEPTH = 16
 _PARAMETER = re.compile(r"\\\{[^{}]*\\\}")
 
@@ -64,7 +64,7 @@ def _place(route: object, leaf: object, prefix: str, depth: int) -> Iterator[Fou
     below = prefix
     if isinstance(own, str):  # a mount; a host has none
         yield Found(leaf, getattr(route, "app", None), prefix + own)
-        below += own.removesuffix(_MOUNT_REST)
+        below += own.removesuffix(MOUNT_REST)
     if depth < _DEPTH:
         yield from walk(routes_of(getattr(route, "app", None)), below, depth + 1)
 

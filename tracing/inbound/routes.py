@@ -1,14 +1,15 @@
 """The route template of a request, mounts included: "/v1/orders/{id}", never a path with its values.
 
 Starlette and FastAPI leave the matched route in the scope, Litestar its template. Quart and Django leave nothing:
-see `_route_hooks`.
+see `_route_hooks`. Where a middleware answered, or passed a copy of the scope on, `_route_match` looks for the route.
 """
 
 from collections.abc import MutableMapping
 from typing import Any
 
 from . import _route_hooks
-from ._route_tree import Found, leaf_of, routes_of, walk
+from ._route_match import match
+from ._route_tree import MOUNT_REST, Found, leaf_of, routes_of, walk
 
 __all__ = ["Routes"]
 
@@ -27,7 +28,7 @@ class Routes:
         _route_hooks.connect_quart()
 
     def template(self, scope: Scope) -> str | None:
-        """The template of the route that answered, or None where none did or nobody knows it."""
+        """The template of the route that answered, else of the one that the path fits; None where nobody knows it."""
         if "path_template" in scope:  # Litestar; "" where nothing matched
             return scope["path_template"] or None
         leaf = leaf_of(scope)
@@ -41,6 +42,8 @@ class Routes:
             return None
         root = scope.get("app_root_path", scope.get("root_path", "")) or ""
         place = places[0] if len(places) == 1 else _choose(places, scope["path"].removeprefix(root))
+        if place.template.endswith(MOUNT_REST) and routes_of(getattr(place.leaf, "app", None)):
+            return self._search(scope) or root.rstrip("/") + place.template  # the scope was copied below the mount
         return (root.rstrip("/") + place.template) or "/"
 
     def _find(self, scope: Scope, leaf: object) -> list[Found]:
@@ -57,7 +60,17 @@ class Routes:
         if told is not None:
             return str(told)
         _route_hooks.connect_quart()  # imported since: the next request has its route
-        return _route_hooks.django_template(scope) if self._django else None
+        if self._django:
+            return _route_hooks.django_template(scope)
+        return self._search(scope)
+
+    def _search(self, scope: Scope) -> str | None:
+        routes = routes_of(scope.get("router")) or routes_of(self._app)
+        if not routes:
+            return None
+        root = scope.get("app_root_path", scope.get("root_path", "")) or ""
+        found = match(routes, scope["path"].removeprefix(root), scope.get("method"))
+        return None if found is None else (root.rstrip("/") + found) or "/"
 
 
 def _choose(places: list[Found], path: str) -> Found:

@@ -12,7 +12,7 @@ from typing import Final
 from . import _text as _redact_text
 from . import _url as _redact_url
 from ._headers import HeaderCapture, captures
-from ._names import Names
+from ._names import Names, squeezed
 from ._route import RouteSecrets
 from ._url import REDACTED
 
@@ -73,8 +73,8 @@ class Redaction:
         """The path without the values of the path parameters (ASGI `path_params`) that are named like secrets."""
         if isinstance(found, Mapping):
             for name, value in found.items():
-                if isinstance(value, str) and value and self.names.hides(str(name)):
-                    path = path.replace(value, REDACTED)
+                if (text := str(value)) and self.names.hides(str(name)):
+                    path = path.replace(text, REDACTED) if isinstance(value, str) else _without(path, squeezed(text))
         return path
 
     def header(self, name: str) -> bool:
@@ -95,6 +95,11 @@ class Redaction:
     def _learn(self, keys: list[str]) -> None:
         if len(self._harmless) < _MOST_KEYS:  # strangers choose keys
             self._harmless.update(key for key in keys if len(key) <= 64 and not self.names.hides(key))
+
+
+def _without(path: str, value: str) -> str:
+    # Of a UUID or a number the path may have another spelling.
+    return "/".join([REDACTED if squeezed(part).lstrip("0") == value.lstrip("0") else part for part in path.split("/")])
 
 
 _current = Redaction()
