@@ -289,9 +289,9 @@ def _shown_by(routes: "Routes") -> Callable[[Scope], str]:
     def shown(scope: Scope) -> str:
         path: str = scope["path"]
         route = routes.template(scope)
-        return redact.current().parameters(
-            path if route is None else redact.path(route, path), scope.get("path_params")
-        )
+        if route is not None:
+            return redact.path(route, path)
+        return redact.current().parameters(path, scope.get("path_params"))
 
     return shown
 
