@@ -4,10 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
 from math import ceil
 from typing import Any
 
 from .. import errors
+from ..backoff import retry_after_seconds
 from ..outbound.failure import failure_of
 
 __all__ = ["Answer", "answer_to"]
@@ -15,6 +17,9 @@ __all__ = ["Answer", "answer_to"]
 _TITLES = {503: "Service Unavailable", 504: "Gateway Timeout"}
 _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 """The status of a dependency's response that nobody handled, and what it makes of ours."""
+
+_LONGEST = 2**31
+"""Seconds, 68 years: RFC 9111, 1.2.2 gives it as the largest of all numbers of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,8 @@ class Answer:
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
         ]
-        if self.retry_after is not None:
-            headers.append((b"retry-after", str(self._whole()).encode("latin-1", "replace")))
+        if (wait := self._whole()) is not None:
+            headers.append((b"retry-after", str(wait).encode("latin-1", "replace")))
         return headers
 
     def body(self, trace_id: str | None) -> bytes:
@@ -55,7 +60,10 @@ class Answer:
         return json.dumps(known, ensure_ascii=False).encode()
 
     def _whole(self) -> int | str | None:
-        return ceil(self.retry_after) if isinstance(self.retry_after, float) else self.retry_after
+        wait = self.retry_after
+        if isinstance(wait, float):
+            return ceil(wait) if 0 <= wait <= _LONGEST else None
+        return wait
 
 
 def answer_to(error: BaseException, clean: Callable[[str], str] = str) -> Answer | None:
@@ -116,8 +124,12 @@ def _answer_to_status(error: BaseException) -> Answer | None:
 
 
 def _wait(response: Any) -> float | str | None:
+    """What the peer's `Retry-After` asks for: seconds, or a date; None where it says nothing that a client can use."""
     text: str | None = response.headers.get("retry-after")
-    return float(text) if text is not None and text.isascii() and text.isdigit() else text
+    seconds = retry_after_seconds(text, 0.0)  # of a date, since the epoch: it stays the date that it is
+    if text is None or seconds is None:
+        return None
+    return seconds if text.strip().isdigit() else formatdate(seconds, usegmt=True)
 
 
 def _status_errors() -> Iterator[type[BaseException]]:

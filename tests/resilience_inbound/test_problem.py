@@ -120,6 +120,30 @@ def test_retry_after_as_a_date_is_copied():
 
 
 @pytest.mark.parametrize(
+    "theirs", ["9" * 400, "9" * 40, "-1", "1.5", "abc", "x" * 5000, "Wed, 99 Oct 99999 99:28:00 GMT", ""]
+)
+def test_a_retry_after_that_nobody_can_use_is_left_out(theirs):
+    """The answer stays the 503; whoever reads it gets a number of seconds, a date, or nothing."""
+    status, headers, document = answered(status_error(503, **{"Retry-After": theirs}))
+    assert (status, document["status"]) == (503, 503)
+    assert b"retry-after" not in headers
+    assert "retry_after" not in document
+
+
+def test_a_date_that_is_written_otherwise_becomes_the_one_form():
+    """RFC 9110, 5.6.7: a sender writes IMF-fixdate, whatever the peer wrote."""
+    _, headers, _ = answered(status_error(503, **{"Retry-After": "Wednesday, 21-Oct-65 07:28:00 GMT"}))
+    assert headers[b"retry-after"] == b"Wed, 21 Oct 2065 07:28:00 GMT"
+
+
+@pytest.mark.parametrize("wait", [float("inf"), float("nan"), -1.0, 1e300])
+def test_an_error_of_ours_that_names_no_wait_is_answered(wait):
+    """Whatever raised a rejection, the document and its headers can be written."""
+    status, headers, document = answered(errors.CircuitOpen(OPEN, target="http://inventory:8003", retry_after=wait))
+    assert (status, "retry_after" in document, b"retry-after" in headers) == (503, False, False)
+
+
+@pytest.mark.parametrize(
     "error",
     [
         ValueError("a bug"),
