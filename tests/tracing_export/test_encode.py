@@ -245,6 +245,16 @@ def test_nesting_without_an_end() -> None:
     assert [pair.key for pair in sent.resource_spans[0].scope_spans[0].spans[0].attributes] == ["good"]
 
 
+def test_lengths_and_numbers_around_every_bound() -> None:
+    """A length or a number that takes one more byte of base 128, in keys, texts, numbers and whole spans."""
+    sizes = [*range(4), *range(100, 140), *range(240, 270), *range(490, 530), *range(1000, 1040), 16383, 16384]
+    numbers = [(1 << bits) + n for bits in range(64) for n in (-1, 0, 1)]
+    found: list[dict[str, Any]] = [{"k" * size: "v", "k": "v" * size, "n": 1} for size in sizes]
+    found += [{"k" * size: "v" * size, "e" * size: "\u00e9" * size} for size in sizes]
+    found += [{"k" * 127: number, "n": -number} for number in numbers]
+    check([ReadableSpan("x", CONTEXT, attributes=BoundedAttributes(None, one)) for one in found])
+
+
 def test_the_memory_of_pairs_is_bounded() -> None:
     """Keys and values without number: what is remembered stays small, and the bytes stay right."""
     found = [

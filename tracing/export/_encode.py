@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import StatusCode
 from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 
 from ..spans._light import LightSpan
@@ -27,16 +27,12 @@ _fixed64 = Struct("<BQ").pack
 _LOCAL = b"\x85\x01\x00\x01\x00\x00"
 """Flags (field 16): whether the parent is remote is known (0x100), and it is (0x200). None of W3C's, as in stock."""
 _REMOTE = b"\x85\x01\x00\x03\x00\x00"
-_ENDS = {
-    (code, flags): (b"\x7a\x02\x18" + bytes((code.value,)) if code.value else b"\x7a\x00") + flags
-    for code in StatusCode
-    for flags in (_LOCAL, _REMOTE)
-}
-"""Status without a description, and flags."""
+_STATES = {code.value: b"\x7a\x02\x18" + bytes((code.value,)) if code.value else b"\x7a\x00" for code in StatusCode}
+"""Status without a description. By its number: an Enum's hash is a function in Python."""
 _LINK_LOCAL = b"\x35\x00\x01\x00\x00"
 _LINK_REMOTE = b"\x35\x00\x03\x00\x00"
-_KINDS = {kind: kind.value + 1 for kind in SpanKind}
-"""The SDK counts from 0, OTLP keeps 0 for "unspecified"."""
+_SIZES = tuple(b"\x12" + varint(size) for size in range(1024))
+"""Tag and length of a span."""
 
 
 class _Names(dict[str, bytes]):
@@ -81,10 +77,11 @@ def encode(span: ReadableSpan) -> bytes:  # noqa: C901  (one pass: each call cos
             flags = _REMOTE
     append(_names[source._name])
     start, end = source._start_time, source._end_time
+    kind_number = source._kind._value_ + 1  # the SDK counts from 0, OTLP keeps 0 for "unspecified"
     if start and end:
-        append(_middle(0x30, _KINDS[source._kind], 0x39, start, 0x41, end))
+        append(_middle(0x30, kind_number, 0x39, start, 0x41, end))
     else:
-        append(bytes((0x30, _KINDS[source._kind])) + _time(0x39, start) + _time(0x41, end))
+        append(bytes((0x30, kind_number)) + _time(0x39, start) + _time(0x41, end))
     dropped = 0
     if found.__class__ is BoundedAttributes:
         dropped, found = found.dropped, found._dict
@@ -107,9 +104,11 @@ def encode(span: ReadableSpan) -> bytes:  # noqa: C901  (one pass: each call cos
     if status._description:
         append(_status(status) + flags)
     else:
-        append(_ENDS[status._status_code, flags])
+        append(_STATES[status._status_code._value_])
+        append(flags)
     body = b"".join(parts)
-    return b"".join((b"\x12", varint(len(body)), body))
+    size = len(body)
+    return (_SIZES[size] if size < 1024 else b"\x12" + varint(size)) + body
 
 
 def _events(events: Any) -> bytes:

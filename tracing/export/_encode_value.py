@@ -9,16 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from struct import Struct
 
+from ._memory import LONGEST, VALUES_OF_A_KEY, Keys, Memory, Values
+
 __all__ = ["attributes", "number_of", "other", "sized", "text_of", "utf8", "varint"]
 
 _log = logging.getLogger("handrail")
 
-_VALUES_OF_A_KEY = 64
-"""Methods, routes and states repeat; ids do not, and must not push the others out."""
-_LONGEST = 128
-"""Characters of a text that is worth remembering."""
-_MOST = 4096
-"""Remembered pairs of all keys: about a megabyte."""
 _DEEPEST = 40
 """Nested lists and maps; protobuf itself refuses messages deeper than 100 (two for each list, three for a map)."""
 _INT64 = 1 << 63
@@ -51,52 +47,65 @@ def utf8(text: object) -> bytes:
     return str(text).encode("utf-8", "replace")
 
 
-class _Values(dict[object, bytes]):
-    """Encoded pairs of one key, by value; each begins with the tag of `Span.attributes`. b"" is left out."""
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __missing__(self, value: object) -> bytes:
-        found = other(self.key, value)
-        if len(self) < _VALUES_OF_A_KEY and (value.__class__ is int or len(value) <= _LONGEST):  # type: ignore[arg-type]  # str or int, see below
-            _remembered.add(1)
-            self[value] = found
-        return found
+_HEADS = tuple(b"\x4a" + varint(size) for size in range(512))
+"""Tag and length of `Span.attributes`, by the size of the pair."""
+_TEXTS = tuple(b"".join((b"\x12", varint(1 + len(varint(size)) + size), b"\x0a", varint(size))) for size in range(256))
+"""What stands before a text of so many bytes: tag and length of the value, and of its text."""
 
 
-class _Keys(dict[str, _Values]):
-    """The memory of one type of value (1, 1.0 and True are the same key of a dict)."""
+class _Pairs(Values):
+    """Each begins with the tag of `Span.attributes`; b"" is left out."""
 
+    __slots__ = ("name",)
+    name: bytes | None
+    """Its field `key`; None where that is for `other` to make."""
+
+    def __init__(self, key: str, memory: Memory) -> None:
+        super().__init__(key, memory)
+        try:
+            name = key.encode()
+        except UnicodeEncodeError:
+            self.name = None  # `other` says so
+        else:
+            self.name = sized(b"\x0a", name) if name and len(name) < 128 else None
+
+
+class _Texts(_Pairs):
     __slots__ = ()
 
-    def __missing__(self, key: str) -> _Values:
-        _remembered.add(1)
-        found = self[key] = _Values(key)
-        return found
+    def __missing__(self, value: str) -> bytes:
+        name = self.name
+        try:
+            data = value.encode()
+        except UnicodeEncodeError:
+            data = None
+        if name is None or data is None or len(data) > 255:
+            found = other(self.key, value)
+        else:
+            between = _TEXTS[len(data)]
+            found = b"".join((_HEADS[len(name) + len(between) + len(data)], name, between, data))
+        return self.keep(value, found) if len(self) < VALUES_OF_A_KEY and len(value) <= LONGEST else found
 
 
-class _Remembered:
-    """Counts what the memories hold, and empties them when it is too much."""
+class _Numbers(_Pairs):
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __missing__(self, value: int) -> bytes:
+        name = self.name
+        if name is None or not 1 << 14 <= value < 1 << 21:
+            return self.keep(value, other(self.key, value))
+        # Three groups of seven bits: ports, sizes, rows.
+        size = len(name) + 6
+        data = (0x12, 4, 0x18, value & 127 | 128, value >> 7 & 127 | 128, value >> 14)
+        found = b"".join((_HEADS[size], name, bytes(data)))
+        return self.keep(value, found) if len(self) < VALUES_OF_A_KEY else found
 
-    def add(self, number: int) -> None:
-        self.count += number
-        if self.count > _MOST:
-            self.count = 0
-            text_of.clear()
-            number_of.clear()
 
-
-text_of = _Keys()
+_memory = Memory()
+text_of = Keys(_memory, _Texts)
 """`text_of[key][value]` for a value whose type is exactly str: the encoded attribute of a span, or b""."""
-number_of = _Keys()
+number_of = Keys(_memory, _Numbers)
 """The same for exactly int."""
-_remembered = _Remembered()
 
 
 def other(key: str, value: object) -> bytes:
