@@ -1,6 +1,6 @@
 """httpx and httpx2: the guard sits on the transport classes, so it does not matter who made a client, or when.
 
-    Client.send            says whether the body is read at once (a request extension)
+    Client.send            says how much of the body is read at once (a request extension)
     HTTPTransport          the guard: one logical call through the pipeline of its origin
       what was there       called once for each attempt; a tracer's wrapper, or the library itself
 
@@ -9,10 +9,12 @@ Mock, ASGI, WSGI and custom transports never come here; a subclass comes here by
 
 from collections.abc import Callable
 from functools import wraps
+from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HandrailError
+from ._httpx_hold import BEFORE_HOOKS
 from ._httpx_library import Library
 from ._httpx_wire import Exchange, Handler, HttpxWire
 from ._httpx_wishes import limits
@@ -90,13 +92,13 @@ class _Guard:
 
     def _call(self, wire: HttpxWire, target: str, transport: object, request: "httpx.Request") -> Exchange:
         extensions = request.extensions
-        buffered = _BUFFERED in extensions
-        call = Exchange(wire, target, transport, request, buffered=buffered)
+        hold = extensions.get(_BUFFERED, 0)
+        call = Exchange(wire, target, transport, request, hold=hold)
         unsaid = self._library.unsaid_timeout
         timeouts = extensions.get("timeout", unsaid)
         if timeouts != unsaid:
             settings = self._registry.settings
-            call.attempt_timeout, call.total_timeout = limits(timeouts, settings, streamed=not buffered)
+            call.attempt_timeout, call.total_timeout = limits(timeouts, settings, streamed=not hold)
         return call
 
     def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:
@@ -109,9 +111,9 @@ class _Guard:
 def _marking_async(send: Any) -> Handler:
     @wraps(send)
     async def marked(
-        client: object, request: "httpx.Request", *, stream: bool = False, **options: Any
+        client: Any, request: "httpx.Request", *, stream: bool = False, **options: Any
     ) -> "httpx.Response":
-        _mark(request, stream)
+        _mark(client, request, stream)
         response: httpx.Response = await send(client, request, stream=stream, **options)
         return response
 
@@ -120,19 +122,20 @@ def _marking_async(send: Any) -> Handler:
 
 def _marking_sync(send: Any) -> Handler:
     @wraps(send)
-    def marked(client: object, request: "httpx.Request", *, stream: bool = False, **options: Any) -> "httpx.Response":
-        _mark(request, stream)
+    def marked(client: Any, request: "httpx.Request", *, stream: bool = False, **options: Any) -> "httpx.Response":
+        _mark(client, request, stream)
         response: httpx.Response = send(client, request, stream=stream, **options)
         return response
 
     return marked
 
 
-def _mark(request: "httpx.Request", stream: bool) -> None:
+def _mark(client: Any, request: "httpx.Request", stream: bool) -> None:
     # An extension, since redirects and auth flows hand it on to the requests that they make.
     # Never in place: the caller may have given one dict to several requests.
     if not stream:
-        request.extensions = {**request.extensions, _BUFFERED: True}
+        hold = BEFORE_HOOKS if client.event_hooks["response"] else inf
+        request.extensions = {**request.extensions, _BUFFERED: hold}
     elif _BUFFERED in request.extensions:
         request.extensions = {name: value for name, value in request.extensions.items() if name != _BUFFERED}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict
+from ._httpx_bodies import AsyncBegun, AsyncChunks, SyncBegun, SyncChunks
 
 if TYPE_CHECKING:
     import httpx
@@ -17,57 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["Library"]
 
 
-class _Chunks:
-    """A body that was read already: chunk for chunk as it came, each let go once handed on."""
-
-    def __init__(self, chunks: list[bytes], consumed: type[Exception]) -> None:
-        chunks.reverse()
-        self._chunks: list[bytes] | None = chunks
-        self._consumed = consumed
-
-    def _take(self) -> list[bytes]:
-        chunks, self._chunks = self._chunks, None
-        if chunks is None:
-            raise self._consumed
-        return chunks
-
-
-class _SyncChunks(_Chunks):
-    def __iter__(self) -> Iterator[bytes]:
-        chunks = self._take()
-        while chunks:
-            yield chunks.pop()
-
-
-class _AsyncChunks(_Chunks):
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Drain(self._take())
-
-
-class _Drain:
-    """Not an async generator: the event loop keeps a register of those, which costs more than the body."""
-
-    __slots__ = ("_chunks",)
-
-    def __init__(self, chunks: list[bytes]) -> None:
-        self._chunks = chunks
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._chunks:
-            raise StopAsyncIteration
-        return self._chunks.pop()
-
-
 class Library:
     """One of `httpx` and `httpx2`: its body classes, its errors, its default timeout."""
 
     def __init__(self, module: ModuleType) -> None:
         self.byte_stream: type = module.ByteStream
-        self._sync_body: Any = type("HeldBody", (_SyncChunks, module.SyncByteStream), {})
-        self._async_body: Any = type("HeldAsyncBody", (_AsyncChunks, module.AsyncByteStream), {})
+        self._sync_body: Any = type("HeldBody", (SyncChunks, module.SyncByteStream), {})
+        self._async_body: Any = type("HeldAsyncBody", (AsyncChunks, module.AsyncByteStream), {})
+        self._sync_begun: Any = type("BegunBody", (SyncBegun, module.SyncByteStream), {})
+        self._async_begun: Any = type("BegunAsyncBody", (AsyncBegun, module.AsyncByteStream), {})
         self._consumed = module.StreamConsumed
         default = inspect.signature(module.Client.__init__).parameters["timeout"].default
         self.unsaid_timeout: dict[str, float | None] = default.as_dict()
@@ -88,6 +47,20 @@ class Library:
     def held_sync(self, chunks: list[bytes]) -> "httpx.SyncByteStream":
         """The same on a thread."""
         body: httpx.SyncByteStream = self._sync_body(chunks, self._consumed)
+        return body
+
+    def begun_async(
+        self, chunks: list[bytes], rest: AsyncIterator[bytes], stream: "httpx.AsyncByteStream"
+    ) -> "httpx.AsyncByteStream":
+        """A response stream on a loop whose first chunks were read already; closed with `stream`."""
+        body: httpx.AsyncByteStream = self._async_begun(chunks, rest, stream)
+        return body
+
+    def begun_sync(
+        self, chunks: list[bytes], rest: Iterator[bytes], stream: "httpx.SyncByteStream"
+    ) -> "httpx.SyncByteStream":
+        """The same on a thread."""
+        body: httpx.SyncByteStream = self._sync_begun(chunks, rest, stream)
         return body
 
     def judge(self, error: BaseException) -> Verdict:

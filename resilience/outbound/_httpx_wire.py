@@ -6,12 +6,11 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..call import Call
-from ..classify import CANCELLED, TIMEOUT, Verdict, of_status
-from ..errors import AttemptTimedOut, DeadlineExceeded
-from ..events import AttemptFailed
+from ..classify import Verdict, of_status
+from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
-from ._httpx_wishes import cut_to, resend_class
+from ._httpx_wishes import bound_to, cut_to, resend_class
 
 if TYPE_CHECKING:
     import httpx
@@ -30,18 +29,18 @@ Handler = Callable[..., Any]
 
 
 class Exchange(Call["httpx.Response"]):
-    """One request on its way. `buffered`: the body belongs to the attempt, and is read with it."""
+    """One request on its way. `hold`: the bytes of its body that belong to the attempt, and are read with it."""
 
-    __slots__ = ("buffered", "request", "transport")
+    __slots__ = ("hold", "request", "transport")
 
     def __init__(
-        self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, buffered: bool
+        self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, hold: float
     ) -> None:
         resend = resend_class(request, wire.library.byte_stream)
         super().__init__(wire, target=target, operation=request.method, resend=resend)
         self.transport = transport
         self.request = request
-        self.buffered = buffered
+        self.hold = hold
 
     def copy(self) -> "httpx.Request":
         """The request for one attempt.
@@ -67,6 +66,7 @@ class HttpxWire:
     def __init__(self, library: Library, original: Any, tools: "Tools") -> None:
         self.library = library
         self._tools = tools
+        self._holder = Holder(library, tools)
         # A tracer's wrapper must be bound to see the transport as its instance; isinstance() takes it for a function.
         self.handle: Handler = original if type(original) is FunctionType else _binding(original)
 
@@ -74,8 +74,8 @@ class HttpxWire:
         assert isinstance(call, Exchange)
         try:
             response: httpx.Response = await self.handle(call.transport, call.copy())
-            if call.buffered and not isinstance(response.stream, self.library.byte_stream):
-                await self._hold(response, call)
+            if call.hold and self._holder.wants(response, call.hold):
+                await self._holder.hold(response, call, call.hold)
         except BaseException:
             await reclaim_async(call.transport, call.sent)
             raise
@@ -90,10 +90,12 @@ class HttpxWire:
             bounds = request.extensions["timeout"] = cut_to(theirs, self._left(call))
         try:
             response: httpx.Response = self.handle(call.transport, request)
-            if call.buffered and not isinstance(response.stream, self.library.byte_stream):
+            if call.hold and self._holder.wants(response, call.hold):
                 if bounds is not None:
-                    bounds.update(cut_to(bounds, self._left(call)))
-                self._hold_sync(response, call)
+                    # What is not held to its end must not keep the attempt's bounds.
+                    cut = cut_to if call.hold == inf else bound_to
+                    bounds.update(cut(theirs, self._left(call)))
+                self._holder.hold_sync(response, call, call.hold)
             elif bounds is not None:
                 bounds.clear()
                 bounds.update(theirs)
@@ -120,48 +122,6 @@ class HttpxWire:
 
     def _left(self, call: Call["httpx.Response"]) -> float:
         return max(call.attempt_ends - self._tools.clock.now(), _SHORTEST)
-
-    async def _hold(self, response: "httpx.Response", call: Call["httpx.Response"]) -> None:
-        stream: Any = response.stream
-        chunks: list[bytes] = []
-        try:
-            async for chunk in stream:
-                chunks.append(chunk)  # noqa: PERF401  # a comprehension is one more frame for mostly one chunk
-            await stream.aclose()
-        except BaseException as error:
-            await stream.aclose()
-            self._report(call, error)
-            raise
-        response.stream = self.library.held_async(chunks)
-
-    def _hold_sync(self, response: "httpx.Response", call: Call["httpx.Response"]) -> None:
-        stream: Any = response.stream
-        now = self._tools.clock.now
-        chunks: list[bytes] = []
-        try:
-            for chunk in stream:
-                chunks.append(chunk)
-                if now() > call.attempt_ends:  # httpx's read timeout starts anew with each chunk
-                    raise _out_of_time(call, now())
-        except BaseException as error:
-            self._report(call, error)
-            raise
-        finally:
-            stream.close()
-        response.stream = self.library.held_sync(chunks)
-
-    def _report(self, call: Call["httpx.Response"], error: BaseException) -> None:
-        verdict = TIMEOUT if call.timed_out else self.library.judge(error)
-        if verdict is not CANCELLED:
-            self._tools.emit(AttemptFailed(call.target, call.operation, call.attempt, verdict.cause))
-
-
-def _out_of_time(call: Call["httpx.Response"], now: float) -> AttemptTimedOut | DeadlineExceeded:
-    kind = DeadlineExceeded if call.ends <= call.attempt_ends else AttemptTimedOut
-    elapsed = now - call.started
-    limit = call.attempt_ends - call.started
-    message = f"{call.operation} {call.target}: response body not complete after {elapsed:.3g} s"
-    return kind(message, target=call.target, limit=limit, elapsed=elapsed)
 
 
 def _binding(original: Any) -> Handler:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..settings import ResilienceSettings
 
-__all__ = ["cut_to", "limits", "resend_class"]
+__all__ = ["bound_to", "cut_to", "limits", "resend_class"]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _PHASES = ("connect", "read", "write", "pool")
@@ -39,6 +39,11 @@ def limits(timeouts: Timeouts, settings: "ResilienceSettings", *, streamed: bool
 def cut_to(timeouts: Timeouts, left: float) -> dict[str, float | None]:
     """A copy in which no phase may last longer than `left` seconds."""
     return {phase: left if (seconds := timeouts.get(phase)) is None or seconds > left else seconds for phase in _PHASES}
+
+
+def bound_to(timeouts: Timeouts, left: float) -> dict[str, float | None]:
+    """A copy in which the phases without a bound last no longer than `left` seconds."""
+    return {phase: left if (seconds := timeouts.get(phase)) is None else seconds for phase in _PHASES}
 
 
 def resend_class(request: "httpx.Request", replayable: type) -> Resend:
