@@ -89,8 +89,11 @@ def observe_breakers(meter: Meter, registry: Callable[[], Registry | None]) -> N
         if held is None:
             return
         for entry in held.entries()[:_LIMIT]:
-            state = semconv.CIRCUIT_BREAKER_STATES.index(entry.breaker.state)
-            yield Observation(state, {semconv.TARGET: entry.target})
+            breaker = entry.breaker
+            # Open and due for a probe admits the next call: nobody should be called for it at night.
+            due = breaker.state == "open" and breaker.retry_after() == 0
+            state = "half_open" if due else breaker.state
+            yield Observation(semconv.CIRCUIT_BREAKER_STATES.index(state), {semconv.TARGET: entry.target})
 
     name, unit, about = semconv.METRIC_BREAKER_STATE
     meter.create_observable_gauge(name, [states], unit, about)

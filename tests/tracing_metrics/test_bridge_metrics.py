@@ -1,5 +1,6 @@
 """Resilience's events as metrics: which question each answers, and that targets are bounded."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,18 +113,23 @@ def test_without_a_meter_nothing_is_kept() -> None:
 
 
 def test_the_state_of_each_breaker(reader: InMemoryMetricReader, meter: api.Meter) -> None:
-    """0 closed, 1 half open, 2 open, for each target that is known now; none once handrail is off."""
+    """0 closed, 1 half open or due for a probe, 2 open, for each target that is known now; none once handrail is off."""
     registry: Registry | None = Registry()
     observe_breakers(meter, lambda: registry)
     assert registry is not None
     entry = registry.pipeline("http", "payment", 8003)
     registry.pipeline("http", "stock", 80)
-    entry.breaker._machine.open()
+    breaker = entry.breaker
+    breaker._machine.open()
+    breaker._window, breaker._next_probe = None, math.inf
     assert _told(reader) == {
         "handrail.circuit_breaker.state": [
             ({"handrail.target": TARGET}, 2),
             ({"handrail.target": "http://stock"}, 0),
         ]
     }
+    breaker._next_probe = 0.0  # the next call would be admitted
+    (told, _) = _told(reader)["handrail.circuit_breaker.state"]
+    assert told == ({"handrail.target": TARGET}, 1)
     registry = None
     assert reader.get_metrics_data() is None
