@@ -113,7 +113,7 @@ def test_without_a_meter_nothing_is_kept() -> None:
 
 
 def test_the_state_of_each_breaker(reader: InMemoryMetricReader, meter: api.Meter) -> None:
-    """0 closed, 1 half open or due for a probe, 2 open, for each target that is known now; none once handrail is off."""
+    """0 closed, 1 half open or due for a probe, 2 open, for each target known now; none once handrail is off."""
     registry: Registry | None = Registry()
     observe_breakers(meter, lambda: registry)
     assert registry is not None
