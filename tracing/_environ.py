@@ -19,6 +19,8 @@ MILLISECONDS = "whole milliseconds, at least 1 and at most 86400000, a day"
 SECONDS = "seconds, above 0 and at most 1e9"
 A_DAY, MOST_SECONDS = 86_400_000, 1e9
 """What a thread or a socket waits has an end: beyond about three centuries, Python raises OverflowError."""
+LONGEST_NAME = 255
+NAME = f"at most {LONGEST_NAME} characters, all of them visible or spaces"
 _PROPAGATORS = ("tracecontext", "baggage", "none")
 
 
@@ -58,9 +60,7 @@ class Environ:
         if value is None:
             return None
         try:
-            if not value.isascii() or "_" in value:  # Python reads these, and nobody means them
-                raise ValueError(value)
-            number = int(value) if whole else float(value)
+            number = int(plain(value)) if whole else float(plain(value))
         except ValueError:
             number = math.nan
         if not low <= number <= high:
@@ -84,6 +84,18 @@ class Environ:
             return value
         self.problem(name, "a URL such as http://localhost:4318" + (" or host:port" if bare_host else ""))
         return None
+
+
+def plain(number: str) -> str:
+    """`number` as it is; ValueError for what Python reads as a number and nobody writes as one: 1_0, other digits."""
+    if not number.isascii() or "_" in number:
+        raise ValueError(number)
+    return number
+
+
+def is_name(text: str) -> bool:
+    """Whether this may be the name of a service: it stands in every span, log line and list of a backend."""
+    return 0 < len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def importable(module: str) -> bool:

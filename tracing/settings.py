@@ -234,10 +234,15 @@ def _endpoint(env: check.Environ, protocol: Protocol) -> str:
 
 def _service_name(env: check.Environ, fallback: str) -> str:
     name = env.get("OTEL_SERVICE_NAME")
-    if name is not None:
+    if name is not None and check.is_name(name):
         return name
+    if name is not None:
+        env.problem("OTEL_SERVICE_NAME", check.NAME)
     for member in (env.get("OTEL_RESOURCE_ATTRIBUTES") or "").split(","):
         key, _, value = member.partition("=")
         if key.strip() == "service.name" and value.strip():
-            return unquote(value.strip())
+            if check.is_name(found := unquote(value.strip())):
+                return found
+            if name is None:
+                env.problem("OTEL_RESOURCE_ATTRIBUTES", "a service.name of " + check.NAME)
     return fallback

@@ -13,6 +13,7 @@ from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings
+from .tracing._environ import LONGEST_NAME
 from .tracing.settings import TracingSettings, from_environ
 
 __all__ = ["KINDS", "PREFIX", "Resolver"]
@@ -165,7 +166,9 @@ class Resolver:
         return settings
 
     def _tracing(self) -> TracingSettings:
-        name = str(self._values.get("service_name") or self._file.project or (self._cwd.name if self._cwd else ""))
+        name = str(
+            self._values.get("service_name") or _visible(self._file.project or (self._cwd.name if self._cwd else ""))
+        )
         store_max_bytes = cast("int", self._values.get("traces_max_bytes", _STORE_BYTES))
         flush_timeout = cast("float", self._values.get("flush_timeout", _FLUSH_TIMEOUT))
         if store_max_bytes < _MIN_STORE:
@@ -226,6 +229,11 @@ class Resolver:
             # A container's numeric user without an entry in passwd.
             return Path(tempfile.gettempdir(), f"handrail-{os.getuid()}", "traces")
         return home / ".local" / "state" / "handrail" / "traces"
+
+
+def _visible(name: str) -> str:
+    """Nobody chose the name of a folder as that of a service: what it could not be is left out."""
+    return "".join(letter for letter in name if letter.isprintable())[:LONGEST_NAME].strip()
 
 
 def _working_folder() -> Path | None:

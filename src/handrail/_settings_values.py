@@ -7,6 +7,8 @@ from enum import Enum
 from math import isnan, nan
 from pathlib import Path
 
+from .tracing._environ import NAME, is_name, plain
+
 __all__ = ["Kind", "Problem", "Rates", "Value", "from_object", "from_text", "message"]
 
 Rates = tuple[tuple[str, float], ...]
@@ -16,6 +18,10 @@ Value = bool | int | float | str | Path | tuple[str, ...] | Rates
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+
+
+_MOST_SHOWN = 200
+"""Characters of a wrong value."""
 
 
 class Kind(Enum):
@@ -41,7 +47,10 @@ class Problem:
     origin: str
 
     def __str__(self) -> str:
-        return f"{self.name} = {self.value!r} ({self.origin}): {self.allowed}"
+        shown = repr(self.value)
+        if len(shown) > _MOST_SHOWN:
+            shown = f"{shown[:_MOST_SHOWN]}..."
+        return f"{self.name} = {shown} ({self.origin}): {self.allowed}"
 
 
 def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:
@@ -59,7 +68,7 @@ def from_text(kind: Kind, text: str) -> Value:
             return False
         raise ValueError(f"must be {kind.value}")
     if kind is Kind.TEXT or kind is Kind.PATH:
-        return text if kind is Kind.TEXT else Path(text)
+        return from_object(kind, text)
     if kind is Kind.LIST or kind is Kind.RATES:
         words = tuple(word.strip() for word in text.split(",") if word.strip())
         return (
@@ -68,7 +77,7 @@ def from_text(kind: Kind, text: str) -> Value:
             else _rates((pattern, rate) for pattern, _, rate in (word.rpartition("=") for word in words))
         )
     try:
-        number: int | float = int(text) if kind is Kind.COUNT else float(text)
+        number: int | float = int(plain(text)) if kind is Kind.COUNT else float(plain(text))
     except ValueError:
         raise ValueError(f"must be {kind.value}{_unit_hint(kind, text)}") from None
     return from_object(kind, number)
@@ -90,8 +99,10 @@ def from_object(kind: Kind, value: object) -> Value:
             return float(value)
     elif kind is Kind.TEXT:
         if isinstance(value, str) and value.strip():
+            if not is_name(value.strip()):
+                raise ValueError(f"must be {NAME}")
             return value.strip()
-    elif isinstance(value, str | os.PathLike) and str(value).strip():
+    elif isinstance(value, str | os.PathLike) and str(value).strip() and "\0" not in str(value):
         return Path(value)
     quoted = isinstance(value, str) and kind not in {Kind.TEXT, Kind.PATH}
     allowed = "true or false" if kind is Kind.BOOL else kind.value
@@ -116,7 +127,10 @@ def _rates(pairs: Iterable[tuple[object, object]]) -> Rates:
     found: list[tuple[str, float]] = []
     for pattern, rate in pairs:
         try:
-            number = float(rate) if isinstance(rate, str | int | float) and not isinstance(rate, bool) else nan
+            if isinstance(rate, str):
+                number = float(plain(rate))
+            else:
+                number = float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else nan
         except ValueError:
             number = nan
         if not isinstance(pattern, str) or not pattern.strip() or not 0 <= number <= 1:

@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 
@@ -58,6 +59,48 @@ def test_unknown_variable_names_the_likely_one(tmp_path: Path, variable: str, me
     """A slip in the name of a variable is answered with the name that was meant."""
     (line,) = refused({}, {variable: "1"}, tmp_path)
     assert line == f"{variable} = '1' (environment): no such setting; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("HANDRAIL_ATTEMPTS", "\u0663"),
+        ("HANDRAIL_ATTEMPTS", "1_0"),
+        ("HANDRAIL_TOTAL_TIMEOUT", "1_0.5"),
+        ("HANDRAIL_BREAKER_FAILURE_RATE", "\u0660.5"),
+        ("HANDRAIL_ROUTE_SAMPLING", "/x=0.1_0"),
+    ],
+)
+def test_a_number_is_what_everybody_reads_as_one(tmp_path: Path, variable: str, text: str) -> None:
+    """Digits of other scripts and underscores are numbers to Python alone, and refused."""
+    (line,) = refused({}, {variable: text}, tmp_path)
+    assert line.startswith(f"{variable} = {text!r} (environment): must be ")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "\u202etxt", "x" * 256, "x" * 1_000_000])
+@pytest.mark.parametrize("source", ["argument", "HANDRAIL_SERVICE_NAME", "OTEL_SERVICE_NAME", "resource"])
+def test_a_service_name_can_be_shown(tmp_path: Path, name: str, source: str) -> None:
+    """It stands in every span, log line and list: control characters and a whole book are refused, and not quoted."""
+    places: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+        "argument": ({"service_name": name}, {}),
+        "resource": ({}, {"OTEL_RESOURCE_ATTRIBUTES": f"service.name={quote(name)}"}),
+    }
+    (line,) = refused(*places.get(source, ({}, {source: name})), tmp_path)
+    assert line.endswith("at most 255 characters, all of them visible or spaces")
+    assert len(line) < 400
+
+
+def test_a_folder_that_could_be_no_name_gives_what_is_left(tmp_path: Path) -> None:
+    """The default of the name is nobody's choice, so it is no mistake either."""
+    folder = tmp_path / "sh\nop"
+    folder.mkdir()
+    assert load({}, {}, folder).tracing.service_name == "shop"
+
+
+def test_a_path_with_a_nul_is_none(tmp_path: Path) -> None:
+    """No file system has one."""
+    (line,) = refused({"traces_dir": "a\0b"}, {}, tmp_path)
+    assert line == "traces_dir = 'a\\x00b' (argument): must be the path of a folder"
 
 
 def test_unknown_variable_without_a_likely_one(tmp_path: Path) -> None:
