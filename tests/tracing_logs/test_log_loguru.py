@@ -57,6 +57,30 @@ def test_what_the_service_bound_wins(out: io.StringIO, correlation, tracer: Trac
     assert out.getvalue() == "mine  shop|x\n"
 
 
+def test_a_default_of_the_service_wins(out: io.StringIO, correlation, tracer: Tracer):
+    """patch(...) that fills what is missing, and what loguru prints of `extra`: within a span and outside of any."""
+    logger.add(out, format="{extra}")
+    patched = logger.patch(lambda record: record["extra"].setdefault("service", "mine"))
+    patched.info("idle")
+    patched.patch(lambda record: record["extra"].setdefault("trace_id", "mine")).info("idle")
+    with tracer.start_as_current_span("GET"):
+        patched.info("paid")
+        trace_id, span_id = here()
+    told = {"trace_id": trace_id, "span_id": span_id, "trace_flags": "03", "service": "mine"}
+    lines = out.getvalue().splitlines()
+    assert [lines[0], lines[2], lines[4]] == ["  mine|idle", "mine  mine|idle", f"{trace_id} {span_id} mine|paid"]
+    assert lines[1::2] == ["{'service': 'mine'}", "{'service': 'mine', 'trace_id': 'mine'}", str(told)]
+
+
+def test_a_field_that_is_not_there_is_still_an_error(correlation):
+    """Only our fields are empty where nobody set them."""
+    logger.remove()
+    logger.add(io.StringIO(), format="{extra[tenant]}", catch=False)
+    with pytest.raises(KeyError, match="tenant"):
+        logger.info("x")
+    logger.remove()
+
+
 def test_serialize_has_them(correlation, tracer: Tracer):
     """Loguru's own JSON (serialize=True) holds the ids, also when it is written by another thread."""
     stream = io.StringIO()

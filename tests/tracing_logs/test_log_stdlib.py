@@ -1,6 +1,7 @@
 """The fields in records of stdlib logging."""
 
 import io
+import json
 import logging
 import logging.config
 import logging.handlers
@@ -212,15 +213,98 @@ def test_the_services_own_filter_has_the_last_word(logger, kept: Kept, correlati
     assert kept.records[0].trace_id == "filter"  # type: ignore[attr-defined]
 
 
+def test_outside_a_span_a_record_is_left_as_it_is(out, logger, kept: Kept, correlation):
+    """What prints all fields of a record prints none of ours, also behind a handler whose format asked for them."""
+    logger.info("idle")
+    assert out.getvalue() == "   shop|idle\n"
+    assert not set(logs.FIELDS) & set(vars(kept.records[0]))
+
+
+def test_a_filter_that_fills_what_is_missing(out, logger, correlation, tracer: Tracer):
+    """`if not hasattr(record, "trace_id")` of the service: outside of a span, and for `service`, its value stands."""
+
+    class Own(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            for name in ("trace_id", "service"):
+                if not hasattr(record, name):
+                    setattr(record, name, "mine")
+            return True
+
+    logger.handlers[0].addFilter(Own())
+    logger.info("idle")
+    with tracer.start_as_current_span("GET"):
+        logger.info("paid")
+        trace_id, span_id = here()
+    assert out.getvalue() == f"mine   mine|idle\n{trace_id} {span_id} 03 mine|paid\n"
+
+
+def test_the_defaults_of_a_formatter_stand(out, logger, correlation, tracer: Tracer):
+    """logging.Formatter(defaults=...) of the service: `service` is its own, the ids are its own outside of a span."""
+    mine = {"service": "billing", "trace_id": "-", "span_id": "-"}
+    logger.handlers[0].setFormatter(logging.Formatter(FORMAT, defaults=mine))
+    logger.info("idle")
+    with tracer.start_as_current_span("GET"):
+        logger.info("paid")
+        trace_id, span_id = here()
+    assert out.getvalue() == f"- -  billing|idle\n{trace_id} {span_id} 03 billing|paid\n"
+
+
+class Jsonish(logging.Formatter):
+    """Takes fields as python-json-logger does: defaults, static fields, those of the format, then all extra ones."""
+
+    def __init__(self, fmt: str, static: dict[str, str] | None = None, defaults: dict[str, str] | None = None) -> None:
+        super().__init__(fmt)
+        self.static_fields, self.defaults = static or {}, defaults or {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        there = {name: value for name, value in vars(record).items() if name in logs.FIELDS}
+        asked = {name: there.get(name) for name in logs.FIELDS if name in str(self._fmt)}
+        return json.dumps({**self.defaults, **asked, **self.static_fields, **there})
+
+
+def test_what_a_formatter_of_json_has_itself_stands(out, logger, correlation, tracer: Tracer):
+    """Static fields always win, defaults outside of a span; nothing is added but the ids, unless the format asks."""
+    handler = logger.handlers[0]
+    handler.setFormatter(Jsonish("%(message)s", static={"service": "billing", "trace_id": "static"}))
+    logger.info("idle")
+    with tracer.start_as_current_span("GET"):
+        logger.info("paid")
+        trace_id, span_id = here()
+        handler.setFormatter(Jsonish("%(message)s", defaults={"service": "billing", "trace_id": "-"}))
+        logger.info("paid")
+    logger.info("idle")
+    handler.setFormatter(Jsonish("%(service)s %(trace_id)s"))
+    logger.info("idle")
+    static = {"service": "billing", "trace_id": "static"}
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [
+        static,
+        {**static, "span_id": span_id, "trace_flags": "03"},
+        {"service": "billing", "trace_id": trace_id, "span_id": span_id, "trace_flags": "03"},
+        {"service": "billing", "trace_id": "-"},
+        {"service": "shop", "trace_id": ""},
+    ]
+
+
+def test_a_formatter_that_cannot_be_hashed(logger, out, correlation):
+    """A formatter that says when it equals another one gets the fields as well."""
+
+    class Equal(logging.Formatter):
+        __hash__ = None  # type: ignore[assignment] # as of any class with an __eq__ alone
+
+    logger.handlers[0].setFormatter(Equal(FORMAT))
+    logger.info("x")
+    assert out.getvalue() == "   shop|x\n"
+
+
 def test_undo_gives_logging_back(logger, kept: Kept):
-    """After the undo the two methods are the standard library's, and records have no fields of ours."""
-    before = logging.Logger.handle, logging.Formatter.formatMessage
+    """After the undo the methods are the standard library's, and records have no fields of ours."""
+    before = logging.Logger.handle, logging.Formatter.formatMessage, logging.Handler.format
     made = logs.install("shop")
     assert logging.Logger.handle is not before[0]
     made.undo()
     made.undo()
     logger.info("x")
-    assert (logging.Logger.handle, logging.Formatter.formatMessage) == before
+    assert (logging.Logger.handle, logging.Formatter.formatMessage, logging.Handler.format) == before
     assert not set(logs.FIELDS) & set(vars(kept.records[0]))
 
 

@@ -130,3 +130,29 @@ def test_by_hand_it_is_not_doubled(correlation, tracer: Tracer):
         trace_id, _ = here()
     assert len(chain) == 2
     assert lines(stream)[0]["trace_id"] == trace_id
+
+
+def test_a_record_of_others_outside_a_span_has_no_empty_fields(tracer: Tracer):
+    """Structlog's ExtraAdder prints all that a stdlib record has: the ids within a span, else nothing of ours."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    adder = structlog.stdlib.ExtraAdder()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(structlog.processors.JSONRenderer(), foreign_pre_chain=[adder])
+    )
+    log = logging.getLogger("tests.foreign")
+    log.propagate = False
+    log.addHandler(handler)
+    made = logs.install("shop")
+    try:
+        log.warning("idle")
+        with tracer.start_as_current_span("GET"):
+            log.warning("paid")
+            trace_id, span_id = here()
+    finally:
+        made.undo()
+        log.removeHandler(handler)
+    assert lines(stream) == [
+        {"event": "idle"},
+        {"event": "paid", "trace_id": trace_id, "span_id": span_id, "trace_flags": "03"},
+    ]

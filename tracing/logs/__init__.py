@@ -1,8 +1,9 @@
 """trace_id, span_id, trace_flags and service in the log records of a service: stdlib logging, structlog, loguru.
 
 The first three names and their form are those of OpenTelemetry, "Trace Context in non-OTLP Log Formats": lower-case
-hex of 32, 16 and 2 digits. A record outside any span has them empty; the ids of a span that was not sampled are there
-as well, with an even number in trace_flags. What a service puts there itself stays: only what is missing is filled.
+hex of 32, 16 and 2 digits. The ids of a span that was not sampled are there as well, with an even number in
+trace_flags. Outside any span a record is left as it is; a format that names them finds them empty. What a service sets
+itself stays, a default of its formatter included: only what is missing is filled.
 
 `install` is the switch. `structlog_processor` and `JsonFormatter` may also be used by hand.
 """
@@ -14,13 +15,12 @@ import wrapt
 
 from .. import redact
 from ._fields import FIELDS, Fields
+from ._fields import by_hand as _by_hand
 from ._json import JsonFormatter
 from ._json import everywhere as _json_everywhere
 from ._stdlib import correlate as _stdlib
 
 __all__ = ["FIELDS", "Correlation", "JsonFormatter", "install", "structlog_processor"]
-
-_by_hand = Fields()
 
 
 class Correlation:
@@ -55,8 +55,8 @@ class Correlation:
 def install(service: str, *, correlate: bool = True, json: bool = False) -> Correlation:
     """Switch it on for this process, now and for structlog and loguru when they are imported.
 
-    `correlate` fills the fields of every record. `json` writes JSON wherever the standard library's handlers write to a
-    stream or a file, except with a formatter class of the service's own.
+    `correlate` gives every record the ids of its span, and every format all four fields. `json` writes JSON wherever
+    the standard library's handlers write to a stream or a file, except with a formatter class of the service's own.
     """
     made = Correlation(Fields(service))
     _by_hand.service = service

@@ -23,15 +23,12 @@ class Fields:
         self.service = service
 
     def fill(self, record: MutableMapping[str, object], error: BaseException | None = None) -> None:
-        """Give the record all four fields, empty ones outside a span.
+        """Give the record the ids of its span; outside of any, nothing: what is not there, a service may set itself.
 
         `error` is what the record is about. A server logs what came out of an application, and its 500, when the span
         has ended: then the span is found through the error, or the one that is being handled.
         """
-        record.setdefault("service", self.service)
         if "trace_id" in record:  # of somebody else: our span's id beside it would be a mix of two
-            record.setdefault("span_id", "")
-            record.setdefault("trace_flags", "")
             return
         span = get_current_span()
         trace_id, span_id, flags = _EMPTY
@@ -39,15 +36,14 @@ class Fields:
             trace_id, span_id, flags = _words(span.get_span_context())
         elif (error := error or sys.exception()) is not None:
             trace_id, span_id, flags = _words(_behind(error))
-        record["trace_id"] = trace_id
-        record.setdefault("span_id", span_id)
-        record.setdefault("trace_flags", flags)
+        if trace_id:
+            record["trace_id"] = trace_id
+            record.setdefault("span_id", span_id)
+            record.setdefault("trace_flags", flags)
 
-    def blank(self, record: MutableMapping[str, object]) -> None:
-        """For a record from elsewhere (another process, a hand-made one): fields for a format string to find."""
-        for name in FIELDS[:3]:
-            record.setdefault(name, "")
-        record.setdefault("service", self.service)
+    def blank(self, name: str) -> str:
+        """What a format finds under one of `FIELDS` where nobody set it."""
+        return self.service if name == "service" else ""
 
     def add(self, event: M) -> M:
         """Add the fields within a span only, for events that are printed as they are."""
@@ -61,6 +57,10 @@ class Fields:
                 if self.service:
                     event.setdefault("service", self.service)
         return event
+
+
+by_hand: Final = Fields()
+"""What is used where no `install` hands its own one over."""
 
 
 def _words(context: SpanContext | None) -> tuple[str, str, str]:

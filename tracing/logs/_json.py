@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from ._fields import FIELDS, Fields
+from ._fields import FIELDS, Fields, by_hand
 
 Clean = Callable[[str], str]
 
@@ -31,6 +31,7 @@ class JsonFormatter(logging.Formatter):
         """`clean` takes secrets out of a text before it is written."""
         super().__init__()
         self._clean: Clean = clean or str
+        self._fields = by_hand
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -42,8 +43,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
         }
         for name in FIELDS:
-            if fields.get(name):
-                line[name] = fields[name]
+            if value := fields.get(name) or self._fields.blank(name):
+                line[name] = value
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = self._exception(record.exc_info[1])
         elif record.exc_text:  # a record that came through a queue has its exception as a text
@@ -99,11 +100,6 @@ class _Named(JsonFormatter):
     def __init__(self, fields: Fields, clean: Clean | None) -> None:
         super().__init__(clean=clean)
         self._fields = fields
-
-    def format(self, record: logging.LogRecord) -> str:
-        if "trace_id" not in record.__dict__:
-            self._fields.blank(record.__dict__)
-        return super().format(record)
 
 
 def _suits(handler: type, formatter: type) -> bool:
