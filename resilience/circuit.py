@@ -219,7 +219,9 @@ class CircuitBreaker:
             text = f"circuit open for {self.target}: {what}; next probe in {wait:.1f} s"
         if call.attempt == 1:
             # A refused resend is told by Retry: that call was sent, and its own outcome goes up.
-            self._tools.emit(CallRejected(self.target, call.operation, CircuitOpen.policy, "CircuitOpen", wait))
+            self._tools.emit(
+                CallRejected(self.target, call.operation, CircuitOpen.policy, "handrail.CircuitOpen", wait)
+            )
         return CircuitOpen(text, target=self.target, retry_after=wait)
 
     def __repr__(self) -> str:

@@ -105,3 +105,18 @@ class DeadlineExceeded(TimedOut):
 
 class SettingsError(HandrailError, ValueError):
     """A setting is unknown, malformed or contradicts another; the message says which and what is allowed."""
+
+
+for _public in (
+    HandrailError,
+    Rejected,
+    CircuitOpen,
+    BulkheadFull,
+    RetryBudgetSpent,
+    TimedOut,
+    AttemptTimedOut,
+    DeadlineExceeded,
+    SettingsError,
+):
+    # By the name that users import: in tracebacks, in pickles, and in error.type, which alerts are written against.
+    _public.__module__ = "handrail"

@@ -100,7 +100,7 @@ def test_an_open_circuit_sends_nothing_and_says_when(on_loop: bool) -> None:
     assert wire.sent == []
     assert bench.breaker.retry_after() == pytest.approx(2.3)
     (rejected,) = bench.told.of(CallRejected)
-    assert (rejected.policy, rejected.error) == ("circuit_breaker", "CircuitOpen")
+    assert (rejected.policy, rejected.error) == ("circuit_breaker", "handrail.CircuitOpen")
     assert rejected.retry_after == pytest.approx(2.3)
 
 

@@ -65,14 +65,14 @@ def test_a_rejected_call_leaves_a_span_of_its_own() -> None:
     tracer = spans.tracing().tracer
     with tracer.start_as_current_span("caller"):
         Bridge(lambda: tracer)(
-            CallRejected("http://peer", "POST", policy="circuit_breaker", error="CircuitOpen", retry_after=3.0)
+            CallRejected("http://peer", "POST", policy="circuit_breaker", error="handrail.CircuitOpen", retry_after=3.0)
         )
     rejected, caller = spans.finished
     assert caller.context is not None
     assert (rejected.name, rejected.kind) == ("POST rejected by circuit_breaker", SpanKind.INTERNAL)
     assert rejected.status.status_code is StatusCode.ERROR
     assert rejected.attributes is not None
-    assert rejected.attributes["error.type"] == "CircuitOpen"
+    assert rejected.attributes["error.type"] == "handrail.CircuitOpen"
     assert rejected.parent is not None
     assert rejected.parent.span_id == caller.context.span_id
 
