@@ -10,6 +10,7 @@ question for looking and for becoming a child, so the two are told apart by who 
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy, deepcopy
 from typing import Any
 
 from opentelemetry.trace import Span, SpanContext, Status, StatusCode
@@ -21,6 +22,10 @@ _BEGINNERS = frozenset(("start_span", "start_as_current_span", "inject", "parent
 """Functions that ask in order to begin something below: the API's names for them, which anybody's tracer and
 propagator has, and that of our own tracer. One that asks through a function of another name begins below the span
 that a look sees."""
+
+
+def _same(span: Span) -> Span:
+    return span
 
 
 class CurrentSpan(Span):
@@ -86,6 +91,20 @@ class CurrentSpan(Span):
 
     def end(self, end_time: int | None = None) -> None:
         self._behind().end(end_time)
+
+    # A copy is of the span itself, and a pickle as far as that can be pickled: the SDK's that records cannot.
+
+    def __copy__(self) -> Any:
+        return copy(self._shown())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deepcopy(self._shown(), memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same, (self._shown(),)
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "span":
