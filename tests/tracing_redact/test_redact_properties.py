@@ -9,6 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handrail.tracing.redact import REDACTED, Redaction
+from handrail.tracing.redact._hint import may_hold
+from handrail.tracing.redact._names import ENDINGS, HEADERS, Names
+from handrail.tracing.redact._names import WORDS as NAMES
+from handrail.tracing.redact._text import clean
 
 REDACTION = Redaction()
 KEYS = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature", "X-Amz-Signature", "X-Amz-Credential"]
@@ -49,6 +53,21 @@ def test_never_raises_and_says_the_same_twice(text: str, how: str) -> None:
     """Any text gives text, and what was redacted stays as it is."""
     once = getattr(REDACTION, how)(text)
     assert getattr(REDACTION, how)(once) == once
+
+
+@given(ANYTHING)
+def test_what_is_not_looked_at_closely_holds_nothing(text: str) -> None:
+    """Where the first look finds no hint, the second one would change nothing, with denied names and without."""
+    for names in (REDACTION.names, Names(deny=("x-tenant", "page"))):
+        assert may_hold(text, names) or clean(text, names) == text
+
+
+@pytest.mark.parametrize("name", sorted({*ENDINGS, *NAMES, *HEADERS}))
+def test_every_name_is_a_hint(name: str) -> None:
+    """A name that is added to the list is seen at the first look, and so is a denied one, however it is spelled."""
+    assert may_hold(f"{name}=x", Names())
+    assert may_hold("S-S_n: x", Names(deny=("ssn",)))
+    assert not may_hold('"GET /orders/7?page=2&size=10 HTTP/1.1" 200', Names(deny=("ssn",)))
 
 
 @given(st.lists(st.tuples(st.sampled_from(HARMLESS), WORDS), max_size=5), WORDS)
@@ -115,7 +134,7 @@ def test_no_header_survives_in_text(secret: str, name: str) -> None:
 HOSTILE = ["//a:b", "a=", "a: ", "eyJ", "'a':\"\\", "http://#", "input_value=", "@//", "?", "a?", "token=", "Bearer "]
 HOSTILE += ["'a',b'", "%25", "a=%2525252525253D", "\\'", "//a@", "#", "'", "a", "x&", "[", "b'", "token: ", "%3D", ";"]
 HOSTILE += ["token = ", "token=[", "token=(&", "token=&a", "token:", "token:'", "--token ", "--a b", "'--a','"]
-HOSTILE += ["('a','", "[['a','\\", "<a>", "<a b", "</", "<token>x", "Bearer+", "token==", "token := \"", "{token:"]
+HOSTILE += ["('a','", "[['a','\\", "<a>", "<a b", "</", "<token>x", "Bearer+", "token==", 'token := "', "{token:"]
 HOSTILE += ["'token':["]
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from . import _text as _redact_text
 from . import _url as _redact_url
 from ._headers import HeaderCapture, captures
+from ._hint import may_hold
 from ._names import Names, squeezed
 from ._route import RouteSecrets
 from ._url import REDACTED
@@ -85,6 +86,8 @@ class Redaction:
         """Free text, such as the message of an exception, without what looks like a secret."""
         found = self._texts.get(text)
         if found is None:
+            if not may_hold(text, self.names):
+                return text
             found = _redact_text.clean(text, self.names)
             if len(self._texts) >= _MOST_TEXTS:
                 self._texts.clear()

@@ -31,9 +31,7 @@ _OPTION = re.compile(
 _TAG = re.compile(r"(<(?P<name>[\w:.-]{1,64})(?: [^<>\n]{0,200})?>)(?P<value>[^<>]+)(?=</)")
 
 _SCHEMES = ("earer", "EARER", "asic", "ASIC", "igest", "egotiate")
-_SCHEME = re.compile(
-    r"\b((?:[Bb]earer|BEARER|[Bb]asic|BASIC|[Dd]igest|[Nn]egotiate)[ +])([\w~+/.=-]{6,})"
-)
+_SCHEME = re.compile(r"\b((?:[Bb]earer|BEARER|[Bb]asic|BASIC|[Dd]igest|[Nn]egotiate)[ +])([\w~+/.=-]{6,})")
 _NO_WORD = re.compile(r"[0-9=]|[a-z][A-Z]").search
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{4,}\.[\w-]{2,}(?:\.[\w-]*){0,3}")
 
