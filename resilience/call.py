@@ -34,6 +34,8 @@ class Resend(Enum):
     """POST or PATCH with an Idempotency-Key."""
     UNSAFE = "unsafe"
     """Any other method: only where the request provably never left."""
+    ONE_TIME = "one_time"
+    """Its credentials are good for one request: only where it provably never left."""
     ONE_SHOT = "one_shot"
     """The body can be read only once: never."""
 

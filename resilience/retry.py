@@ -24,6 +24,8 @@ FLOOR = 0.005
 
 _EXHAUSTED = "exhausted"
 
+_REASONS = {Resend.ONE_SHOT: "one_shot_body", Resend.ONE_TIME: "one_time_credentials"}
+
 
 def may_resend(verdict: Verdict, resend: Resend) -> bool:
     """Whether a request that came to `verdict` may be sent again.
@@ -35,7 +37,7 @@ def may_resend(verdict: Verdict, resend: Resend) -> bool:
     | 500                                          | yes  | no    | no     | no       |
     | anything else                                | no   | no    | no     | no       |
 
-    SAFE are the idempotent methods of RFC 9110, 9.2.2.
+    SAFE are the idempotent methods of RFC 9110, 9.2.2. ONE_TIME is as UNSAFE.
     """
     if not verdict.transient or resend is Resend.ONE_SHOT:
         return False
@@ -115,7 +117,7 @@ class Retry:
         if may_resend(call.verdict, call.resend):
             return True
         if call.verdict.transient:
-            self.refuse(call, "one_shot_body" if call.resend is Resend.ONE_SHOT else "unsafe_method")
+            self.refuse(call, _REASONS.get(call.resend, "unsafe_method"))
         return False
 
     def refuse(self, call: Call[R], reason: str) -> None:

@@ -5,12 +5,12 @@ from math import inf
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ..call import Call
+from ..call import Call, Resend
 from ..classify import Verdict, of_status
 from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
-from ._httpx_wishes import bound_to, cut_to, resend_class
+from ._httpx_wishes import bound_to, cut_to, one_time, resend_class
 
 if TYPE_CHECKING:
     import httpx
@@ -23,6 +23,7 @@ CALL = "handrail.call"
 """The request extension under which whatever lies below finds the `Call`."""
 
 _SHORTEST = 0.001
+_FAILED = 400
 
 Handler = Callable[..., Any]
 """`handle_request` or `handle_async_request`, called with transport and request."""
@@ -55,6 +56,11 @@ class Exchange(Call["httpx.Response"]):
         sent.extensions = {**request.extensions, CALL: self}
         return sent
 
+    def failed(self) -> None:
+        """The peer may have seen this request: what is good for one sending is spent."""
+        if self.resend is not Resend.ONE_SHOT and one_time(self.request.headers):
+            self.resend = Resend.ONE_TIME
+
     def sent(self, request: Any) -> bool:
         """Whether a request found below is an attempt of this call."""
         return request.extensions.get(CALL) is self
@@ -77,8 +83,11 @@ class HttpxWire:
             if call.hold and self._holder.wants(response, call.hold):
                 await self._holder.hold(response, call, call.hold)
         except BaseException:
+            call.failed()
             await reclaim_async(call.transport, call.sent)
             raise
+        if response.status_code >= _FAILED:
+            call.failed()
         return response
 
     def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
@@ -100,8 +109,11 @@ class HttpxWire:
                 bounds.clear()
                 bounds.update(theirs)
         except BaseException:
+            call.failed()
             reclaim(call.transport, call.sent)
             raise
+        if response.status_code >= _FAILED:
+            call.failed()
         return response
 
     def judge(self, result: "httpx.Response") -> Verdict:

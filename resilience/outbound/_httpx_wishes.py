@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from ..settings import ResilienceSettings
 
-__all__ = ["bound_to", "cut_to", "limits", "resend_class"]
+__all__ = ["bound_to", "cut_to", "limits", "one_time", "resend_class"]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _PHASES = ("connect", "read", "write", "pool")
+_ONE_TIME = {"digest": "nc=", "oauth": "oauth_nonce=", "hawk": "nonce="}
 
 Timeouts = Mapping[str, float | None]
 """httpx's four phases in seconds, None for no bound."""
@@ -53,6 +54,20 @@ def resend_class(request: "httpx.Request", replayable: type) -> Resend:
     if request.method in _SAFE:
         return Resend.SAFE
     return Resend.KEYED if request.headers.get("idempotency-key") else Resend.UNSAFE
+
+
+def one_time(headers: Mapping[str, str]) -> bool:
+    """Whether the credentials of a request are spent once the peer has seen them, so that a second sending is a replay.
+
+    Digest with a nonce count (RFC 7616, 3.4), the nonces of OAuth 1 (RFC 5849, 3.3) and Hawk, and DPoP proofs
+    (RFC 9449, 11.1).
+    """
+    for name in ("authorization", "proxy-authorization"):
+        scheme, _, told = headers.get(name, "").partition(" ")
+        mark = _ONE_TIME.get(scheme.lower())
+        if mark is not None and mark in told:
+            return True
+    return "dpop" in headers
 
 
 def _form_in_memory(stream: object) -> bool:

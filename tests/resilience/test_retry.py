@@ -82,7 +82,14 @@ def test_the_last_reply_goes_up_and_is_not_thrown_away(on_loop: bool) -> None:
 
 
 @both
-@pytest.mark.parametrize(("resend", "reason"), [(Resend.UNSAFE, "unsafe_method"), (Resend.ONE_SHOT, "one_shot_body")])
+@pytest.mark.parametrize(
+    ("resend", "reason"),
+    [
+        (Resend.UNSAFE, "unsafe_method"),
+        (Resend.ONE_SHOT, "one_shot_body"),
+        (Resend.ONE_TIME, "one_time_credentials"),
+    ],
+)
 def test_what_may_have_had_an_effect_is_not_sent_again(on_loop: bool, resend: Resend, reason: str) -> None:
     """An unsafe request that may have arrived, and a body that is gone, get one attempt and an event that says why."""
     bench, first = Bench(), ConnectionResetError()
@@ -143,7 +150,7 @@ def test_the_table_of_what_may_be_sent_again(verdict: Verdict, resend: Resend) -
     allowed = may_resend(verdict, resend)
     if not verdict.transient or resend is Resend.ONE_SHOT:
         assert not allowed
-    elif resend is Resend.UNSAFE:
+    elif resend in {Resend.UNSAFE, Resend.ONE_TIME}:
         assert allowed is verdict.never_left
     else:
         assert allowed is (not verdict.safe_only or resend is Resend.SAFE)

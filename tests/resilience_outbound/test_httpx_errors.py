@@ -122,6 +122,18 @@ def test_attempt_timeout_on_a_loop_is_a_read_timeout(server, steps, guard, libra
     assert any("2 attempts" in note for note in error.__notes__)
 
 
+def test_timeouts_of_ours_are_timeouts_of_python(library):
+    """`except TimeoutError` catches them as it does those of asyncio; so `except OSError` does, as the docs warn."""
+    from handrail.resilience.outbound._httpx_library import Library
+
+    error = errors.AttemptTimedOut("late", target="http://x", limit=1.0, elapsed=1.1)
+    Library(library).dress(error, library.Request("GET", "http://x"))
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error, OSError)
+    assert error.errno is None
+    assert str(error) == "late"
+
+
 def test_attempt_timeout_on_a_thread_stays_the_library_error(server, steps, guard, library):
     """On a thread the library's own read timeout ends the attempt, within our limit."""
     guard(attempt_timeout=0.1, attempts=2)
