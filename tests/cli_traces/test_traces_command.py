@@ -10,17 +10,26 @@ import pytest
 from click.testing import CliRunner
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.trace import StatusCode, set_span_in_context
+from opentelemetry.trace import Link, SpanContext, StatusCode, set_span_in_context
 
 from handrail.cli import main
 from handrail.cli._follow import Follower
 from handrail.tracing.local.store import LocalSpanExporter
 
 
-def _write(folder: Path, service: str, name: str, *, start: int, parent: ReadableSpan | None = None) -> ReadableSpan:
+def _write(
+    folder: Path,
+    service: str,
+    name: str,
+    *,
+    start: int,
+    parent: ReadableSpan | None = None,
+    link: SpanContext | None = None,
+) -> ReadableSpan:
     provider = TracerProvider(resource=Resource({"service.name": service}), shutdown_on_exit=False)
     context = set_span_in_context(parent) if parent is not None else None  # type: ignore[arg-type]  # an SDK span is both
-    span = provider.get_tracer("test").start_span(name, context, start_time=start)
+    links = [Link(link)] if link is not None else None
+    span = provider.get_tracer("test").start_span(name, context, start_time=start, links=links)
     if name == "bad":
         span.set_status(StatusCode.ERROR)
     span.end(start + 1000)
@@ -77,8 +86,63 @@ def test_nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(tmp_path / "none") in err
     monkeypatch.setenv("HANDRAIL_TRACES_DIR", str(tmp_path))
     assert "some seconds after a request" in _run()[2]
+    monkeypatch.setenv("HANDRAIL_TRACES_DIR", str(tmp_path / "none"))
+    assert f"{tmp_path / 'none'} does not exist" in _run()[2]
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     assert "http://collector:4318/v1/traces instead" in _run()[2]
+
+
+def test_nothing_that_fits(store: Path) -> None:
+    """Where the store has traces, the answer says what was asked for and not how traces come about."""
+    code, out, err = _run("--dir", str(store), "fee1dead", "-s", "pay", "-e")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"no trace whose id begins with fee1dead and that service 'pay' took part in and with an error in {store}\n"
+    )
+
+
+def test_spans_that_go_elsewhere_now(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old traces are said to be old where new spans go to a collector; with --json on stderr."""
+    monkeypatch.setenv("HANDRAIL_TRACES_DIR", str(store))
+    assert "older" not in "".join(map(str, _run()))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:pass@collector:4318")
+    said = "new spans go to http://collector:4318/v1/traces; these are older"
+    assert _run()[1].rstrip().endswith(said)
+    _, out, err = _run("--json")
+    assert said not in out
+    assert err == said + "\n"
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    assert "new spans go to nowhere (OTEL_SDK_DISABLED)" in _run("--json")[2]
+
+
+@pytest.mark.parametrize("options", [["-n", "400"], ["-n", "400", "--json"]])
+def test_a_reader_that_leaves(tmp_path: Path, options: list[str]) -> None:
+    """`| head` is no error: nothing on stderr, exit code 0."""
+    for number in range(400):
+        _write(tmp_path, "a", "one" * 20, start=10**18 + number)
+    command = [sys.executable, "-c", "from handrail.cli import main; main()", "traces", "--dir", str(tmp_path)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
+
+
+def test_links_between_traces(tmp_path: Path) -> None:
+    """A trace that was put off says whose it is, the sender's says what continues it; a link alone is no trace."""
+    sender = _write(tmp_path, "shop", "order", start=10**18)
+    _write(tmp_path, "shop", "later", start=10**18 + 5)
+    assert sender.context is not None
+    receipt = _write(tmp_path, "worker", "send receipt", start=10**18 + 10, link=sender.context)
+    assert receipt.context is not None
+    identity, other = f"{sender.context.trace_id:032x}", f"{receipt.context.trace_id:032x}"
+    out = _run("--dir", str(tmp_path), identity[:9])[1]
+    assert out.rstrip().endswith(f'⇢ trace {other} INTERNAL "send receipt" continues it')
+    assert f"⇠ linked from trace {identity[:12]}…" in _run("--dir", str(tmp_path), other)[1]
+    out = _run("--dir", str(tmp_path))[1]  # the link does not make the sender's trace a new one
+    assert out.index(f"trace {identity}") < out.index("later") < out.index(f"trace {other}  2")
 
 
 def test_json_is_otlp(store: Path) -> None:

@@ -1,6 +1,7 @@
 """The waterfall: order, tree, bars, errors, events and widths, as an SRE reads them."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -10,7 +11,7 @@ from handrail.cli._waterfall import render
 from handrail.cli._waterfall_rows import rows
 from handrail.cli._waterfall_text import duration
 from handrail.tracing import semconv
-from handrail.tracing.local.read import Event, Span, Trace
+from handrail.tracing.local.read import Event, Link, Span, Trace
 
 MS = 1_000_000
 T0 = 1_700_000_000_000 * MS
@@ -27,6 +28,7 @@ def span(
     failed: bool = False,
     events: tuple[Event, ...] = (),
     attributes: dict[str, object] | None = None,
+    links: tuple[Link, ...] = (),
 ) -> Span:
     return Span(
         trace_id="4b" * 16,
@@ -41,6 +43,7 @@ def span(
         events=events,
         status=2 if failed else 0,
         message="",
+        links=links,
     )
 
 
@@ -57,6 +60,12 @@ RETRY = event(
     20,
     **{semconv.RETRY_DELAY: 0.12, semconv.RETRY_CAUSE: "503", semconv.RETRY_ATTEMPT: 1},
 )
+HELD: dict[str, object] = {
+    semconv.BLOCKED_DURATION: 0.289,
+    semconv.CODE_FILE: "/srv/app/shop.py",
+    semconv.CODE_LINE: 35,
+    semconv.CODE_FUNCTION: "shop.order",
+}
 CALL: dict[str, object] = {
     semconv.SERVER_ADDRESS: "payment",
     semconv.SERVER_PORT: 8003,
@@ -109,6 +118,39 @@ def test_where_a_call_went() -> None:
     assert "└─ POST payment:8003/charges " in text(trace(span("a"), call))[-1]
     two = [span(name, "b", service=name) for name in ("blue", "green")]
     assert any("└─ POST payment:8003/charges " in row for row in text(trace(span("a"), call, *two)))
+
+
+def test_own_events_hang_on_the_bar() -> None:
+    """A span's bar goes on to the last of its own lines, so that an event below its last child is not that child's."""
+    boom = event("exception", 90, **{"exception.type": "Boom"})
+    inner = event("exception", 15, **{"exception.type": "Inner"})
+    lines = text(trace(span("a", events=(boom,)), span("b", "a", name="child", at=(10, 20), events=(inner,))))
+    shown = [row[len("order ") :].split("  ━")[0].split("   ╵")[0].rstrip() for row in lines[-3:]]
+    assert [row.split("  ")[0] for row in shown] == ["├─ child", "│", "└─ ✗ Boom"]
+    assert "│     ✗ Inner" in lines[-2]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_finding_is_whole_at_every_width(width: int) -> None:
+    """What held the event loop is readable at 80 columns: a sentence goes on in a second line, and is not cut."""
+    blocked = event(semconv.EVENT_LOOP_BLOCKED, 5, **HELD | {semconv.BLOCKED_CULPRIT: False})
+    found = trace(span("a", service="a-service-with-a-long-name", events=(blocked,)), span("b", "a"), span("c", "b"))
+    lines = text(found, width)
+    words = " ".join(" ".join(lines).replace("│", " ").split())
+    assert "waited 0.29 s for shop.py:35, which held the" in words
+    assert "event loop" in words
+    assert "…" not in words.split("waited")[1]
+
+
+def test_links() -> None:
+    """A span that continues another trace says which; a trace that is continued says where, with the whole id."""
+    linked = span("a", name="send receipt", links=(Link("77c9d09e" * 4, "1a2b3c4d5e6f7788"),))
+    assert "⇠ linked from trace 77c9d09e77c9… span 1a2b3c4d…" in text(trace(linked), 80)[-1]
+    after = replace(span("z", name="send receipt", kind=5), trace_id="ab" * 16)
+    lines = text(replace(RETRIED, continued=(after, after)), 80)
+    assert lines[-1] == f'⇢ trace {"ab" * 16} CONSUMER "send receipt" continues it'
+    many = tuple(replace(after, trace_id=f"{number:032x}") for number in range(9))
+    assert text(replace(RETRIED, continued=many), 80)[-1] == "⇢ and 4 more traces"
 
 
 def test_the_header() -> None:
@@ -184,6 +226,28 @@ def test_a_deep_chain() -> None:
 @pytest.mark.parametrize(("name", "about", "sentence"), [
     (semconv.EVENT_RETRY_REFUSED, {semconv.RETRY_CAUSE: "timeout", semconv.RETRY_REASON: "unsafe"},
      "· not retried after timeout: unsafe"),
+    (semconv.EVENT_RETRY_REFUSED,
+     {semconv.RETRY_CAUSE: "503", semconv.RETRY_REASON: "unsafe_method", semconv.OPERATION: "POST"},
+     "· POST is not repeated without an Idempotency-Key (after 503)"),
+    (semconv.EVENT_RETRY_REFUSED, {semconv.RETRY_CAUSE: "503", semconv.RETRY_REASON: "deadline"},
+     "· not retried after 503: no time is left"),
+    (semconv.EVENT_LOOP_BLOCKED, HELD | {semconv.BLOCKED_CULPRIT: True},
+     "✗ held the event loop 0.29 s at shop.py:35 in order"),
+    (semconv.EVENT_LOOP_BLOCKED, HELD | {semconv.BLOCKED_CULPRIT: False},
+     "⏳ waited 0.29 s for shop.py:35, which held the event loop"),
+    (semconv.EVENT_LOOP_BLOCKED, HELD, "⏳ the event loop was held 0.29 s by shop.py:35 in order"),
+    (semconv.EVENT_LOOP_BLOCKED, {semconv.BLOCKED_DURATION: 0.289},
+     "⏳ the event loop was held 0.29 s by code that keeps the GIL"),
+    (semconv.EVENT_LOOP_BLOCKED, {}, "⏳ the event loop was held ? by code that keeps the GIL"),
+    (semconv.EVENT_BACKGROUND_CUT, {}, "✗ cancelled before it was done"),
+    (semconv.EVENT_WEBSOCKET_ACCEPTED, {semconv.WEBSOCKET_SUBPROTOCOL: "soap"},
+     "· websocket accepted (subprotocol soap)"),
+    (semconv.EVENT_WEBSOCKET_REJECTED, {semconv.HTTP_STATUS: 403}, "✗ websocket refused with 403"),
+    (semconv.EVENT_WEBSOCKET_CLOSED,
+     {semconv.WEBSOCKET_CLOSED_BY: "client", semconv.WEBSOCKET_CLOSE_CODE: 1011,
+      semconv.WEBSOCKET_CLOSE_REASON: "too slow"},
+     "· websocket closed by the client, code 1011: too slow"),
+    (semconv.EVENT_WEBSOCKET_CLOSED, {semconv.WEBSOCKET_CLOSED_BY: "connection"}, "✗ websocket lost without a close"),
     (semconv.EVENT_RETRY_EXHAUSTED, {semconv.RETRY_CAUSE: "503", semconv.RETRY_ATTEMPT: 3},
      "✗ gave up after 3 attempts, the last by 503"),
     (semconv.EVENT_CIRCUIT_BREAKER_CHANGED,

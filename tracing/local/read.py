@@ -3,15 +3,19 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .store import SUFFIX
 
-__all__ = ["Event", "Span", "Trace", "parse", "read", "trace_ids"]
+__all__ = ["Event", "Link", "Span", "Trace", "parse", "read", "trace_ids"]
 
-_TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"')
+_TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"(?!,"spanId":"[0-9a-f]{16}","attributes")')
+_LINKED = re.compile(rb'"traceId":"([0-9a-f]{32})","spanId":"[0-9a-f]{16}","attributes"')
+"""In a span the name follows the ids, in a link the attributes: so `lines` writes them."""
 _START = re.compile(rb'"startTimeUnixNano":"(\d{1,20})"')
+_MOST_LINKING = 20
+"""Lines of other traces that are parsed for who links to a trace."""
 
 Value = object
 
@@ -23,6 +27,14 @@ class Event:
     name: str
     time: int
     attributes: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Another span that a span points to, of another trace as a rule."""
+
+    trace_id: str
+    span_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Span:
     events: tuple[Event, ...]
     status: int
     message: str
+    links: tuple[Link, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -50,11 +63,15 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The spans of one trace in order of their start, and the documents that they came in."""
+    """The spans of one trace in order of their start, and the documents that they came in.
+
+    `continued` are spans of other traces in the store that link to this one, the oldest first.
+    """
 
     trace_id: str
     spans: tuple[Span, ...]
     documents: tuple[Mapping[str, object], ...] = field(repr=False)
+    continued: tuple[Span, ...] = ()
 
     @property
     def start(self) -> int:
@@ -90,6 +107,7 @@ def read(
     """
     newest: dict[str, int] = {}
     by_trace: dict[str, list[bytes]] = {}
+    linking: dict[str, list[bytes]] = {}
     for path in sorted(folder.glob("*" + SUFFIX)):
         for row in _rows(path):
             began = max((int(found) for found in _START.findall(row)), default=0)
@@ -97,14 +115,31 @@ def read(
                 if identity.startswith(trace_id):
                     newest[identity] = max(newest.get(identity, 0), began)
                     by_trace.setdefault(identity, []).append(row)
+            if b'"links":[' in row:
+                for linked in set(_LINKED.findall(row)):
+                    linking.setdefault(linked.decode(), []).append(row)
     traces: list[Trace] = []
     for identity in sorted(newest, key=newest.__getitem__, reverse=True):
         if limit is not None and len(traces) >= limit:
             break
         trace = parse(identity, by_trace[identity])
         if trace is not None and keep(trace):
-            traces.append(trace)
+            traces.append(replace(trace, continued=_linking(identity, linking.get(identity, []))))
     return traces
+
+
+def _linking(trace_id: str, rows: list[bytes]) -> tuple[Span, ...]:
+    """Spans of other traces that link to this one; of many lines the newest are looked at."""
+    found: dict[tuple[str, str], Span] = {}
+    for row in rows[-_MOST_LINKING:]:
+        try:
+            document = json.loads(row)
+        except ValueError:
+            continue
+        for span in _spans(document) if isinstance(document, dict) else ():
+            if span.trace_id != trace_id and any(link.trace_id == trace_id for link in span.links):
+                found[span.trace_id, span.span_id] = span
+    return tuple(sorted(found.values(), key=lambda span: span.start))
 
 
 def trace_ids(row: bytes) -> set[str]:
@@ -188,6 +223,7 @@ def _span(raw: Mapping[str, object], service: str) -> Span:
         events=tuple(events),
         status=_int(about.get("code")),
         message=str(about.get("message", "")),
+        links=tuple(Link(str(link.get("traceId", "")), str(link.get("spanId", ""))) for link in _list(raw, "links")),
     )
 
 

@@ -7,9 +7,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from ..tracing.local.read import Event, Span, Trace
+from ..tracing import semconv
+from ..tracing.local.read import Event, Link, Span, Trace
+from ._waterfall_events import continued, sentence
 from ._waterfall_rows import Row, rows
-from ._waterfall_text import clean, duration, error_of, event_text, label, peers, status_of
+from ._waterfall_text import clean, duration, error_of, label, peers, status_of
 
 __all__ = ["Waterfall", "render"]
 
@@ -25,9 +27,13 @@ _PALETTE = (
     "bright_magenta",
 )
 _MOST_ROWS = 500
+_MOST_CONTINUED = 5
+_MOST_LINES = 2
+"""Of one event: a sentence of ours has room at 80 columns, a stranger's message may be of any length."""
 _ASCII = str.maketrans({
     "├": "|", "└": "`", "│": "|", "─": "-", "━": "=", "╸": "=", "╺": "=", "┄": ".", "┊": ":", "╵": "'",
-    "✗": "x", "↻": "~", "◆": "*", "·": "-", "→": ">", "…": "~", "µ": "u",
+    "✗": "x", "↻": "~", "◆": "*", "·": "-", "→": ">", "…": "~", "µ": "u", "⇠": "<", "⇢": ">",
+    "⏳": "..",
 })  # fmt: skip
 _DURATION = 9
 _STATUS = 3
@@ -50,9 +56,10 @@ class Waterfall:
         layout = _Layout(self.trace, found, options.max_width)
         lines = [*self._header(), layout.axis()]
         for row in found[:_MOST_ROWS]:
-            lines.extend(self._span(row, layout) if row.event is None else [self._event(row, row.event, layout)])
+            lines.extend(self._span(row, layout) if row.event is None else self._event(row, row.event, layout))
         if len(found) > _MOST_ROWS:
             lines.append(Text(f"… {len(found) - _MOST_ROWS} more lines", style="dim"))
+        lines.extend(self._continued(options.max_width))
         for line in lines:
             line.rstrip()
             line.no_wrap, line.overflow = True, "crop"
@@ -89,22 +96,31 @@ class Waterfall:
             if layout.error:
                 line.append(" " + _fit(error, layout.error), style="red")
         yield line
-        told = any(event_text(event)[1].startswith(error) for event in span.events)
+        told = any(sentence(event)[1].startswith(error) for event in span.events)
         if error and not layout.error and not told:
             yield Text.assemble(" " * (layout.service + 1), (row.below, "dim"), (f"✗ {error}", "red"))
 
     @staticmethod
-    def _event(row: Row, event: Event, layout: "_Layout") -> Text:
-        symbol, sentence, style = event_text(event)
-        line = Text(" " * (layout.service + 1))
-        line.append(row.guides, style="dim")
-        room = layout.name + 1 + layout.bars - cell_len(row.guides) - 2
-        sentence = sentence if cell_len(sentence) <= room else set_cell_size(sentence, room - 1) + "…"
-        line.append(f"{symbol} ", style=style)
-        line.append(sentence, style=f"dim {style}".replace("dim dim", "dim"))
-        layout.mark(line, event, style)
-        line.append(("+" + duration(event.time - layout.start)).rjust(_DURATION), style="dim")
-        return line
+    def _event(row: Row, event: Event | Link, layout: "_Layout") -> Iterator[Text]:
+        symbol, said, style = sentence(event)
+        room = layout.name + 1 + layout.bars - cell_len(row.guides) - cell_len(symbol) - 1
+        for number, part in enumerate(_wrap(said, room)):
+            line = Text(" " * (layout.service + 1))
+            line.append(row.below if number else row.guides, style="dim")
+            line.append(" " * (cell_len(symbol) + 1) if number else f"{symbol} ", style=style)
+            line.append(part, style=f"dim {style}".replace("dim dim", "dim"))
+            if isinstance(event, Event) and not number:
+                layout.mark(line, event, style)
+                line.append(("+" + duration(event.time - layout.start)).rjust(_DURATION), style="dim")
+            yield line
+
+    def _continued(self, width: int) -> Iterator[Text]:
+        """Traces of the store that go on where this one ended: work that was put off."""
+        found = {span.trace_id: span for span in reversed(self.trace.continued)}
+        for span in list(reversed(found.values()))[:_MOST_CONTINUED]:
+            yield Text(_fit(f"⇢ {continued(span)}", width), style="cyan")
+        if len(found) > _MOST_CONTINUED:
+            yield Text(f"⇢ and {len(found) - _MOST_CONTINUED} more traces", style="dim")
 
 
 class _Layout:
@@ -151,7 +167,7 @@ class _Layout:
         gap = self.bars + left - cell_len(line.plain)
         cells = [" "] * gap
         at = left + min(self._half(event.time) // 2, self.bars - 1) - cell_len(line.plain)
-        delay = event.attributes.get("handrail.retry.delay")
+        delay = event.attributes.get(semconv.RETRY_DELAY)
         until = at + 1
         if isinstance(delay, (int, float)):
             until = left + min(self._half(event.time + int(delay * 1e9)) // 2, self.bars) - cell_len(line.plain)
@@ -160,11 +176,22 @@ class _Layout:
         line.append("".join(cells), style=style)
 
     def _wanted(self, row: Row) -> int:
-        text = label(row.span, self.known) if row.event is None else "  " + event_text(row.event)[1]
+        text = label(row.span, self.known) if row.event is None else "  " + sentence(row.event)[1]
         return cell_len(row.guides) + cell_len(text)
 
     def _half(self, time: int) -> int:
         return max(0, min(2 * self.bars, round((time - self.start) * 2 * self.bars / self.total)))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns; what is left over after the last one ends in an ellipsis."""
+    found: list[str] = []
+    while cell_len(text) > width and len(found) < _MOST_LINES - 1:
+        head = set_cell_size(text, width)
+        at = head.rfind(" ") if " " in head.strip() else len(head.rstrip())
+        found.append(text[:at].rstrip())
+        text = text[at:].lstrip()
+    return [*found, text if cell_len(text) <= width else _fit(text, width)]
 
 
 def _fit(text: str, width: int) -> str:

@@ -3,21 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..tracing.local.read import Event, Span, Trace
+from ..tracing.local.read import Event, Link, Span, Trace
 
 __all__ = ["Row", "rows"]
 
 
+_BLANK = "   "
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A span, or an event of the span `span`.
+    """A span, or an event or a link of the span `span`.
 
-    `guides` draws the tree to its left, `below` the same for further lines about a span.
+    `guides` draws the tree to its left, `below` the same for further lines about it.
     """
 
     guides: str
     span: Span
-    event: Event | None = None
+    event: Event | Link | None = None
     below: str = ""
 
 
@@ -54,23 +57,25 @@ def _below(root: Span, children: dict[str, list[Span]], seen: set[str]) -> Itera
 
 
 def _row(span: Span, guides: str, indent: str, children: dict[str, list[Span]]) -> Row:
-    return Row(guides, span, None, indent + ("│  " if children.get(span.span_id) else "   "))
+    return Row(guides, span, None, indent + ("│  " if children.get(span.span_id) else _BLANK))
 
 
 def _inside(row: Row, children: dict[str, list[Span]]) -> list[Row]:
-    """The lines one level below a span."""
+    """The lines one level below a span. Its bar goes on to the last of them: what hangs on it is the span's own."""
     indent, span = row.below[:-3], row.span
     inner = children.get(span.span_id, [])
-    items: list[tuple[int, int, Event | Span]] = [(event.time, 1, event) for event in span.events]
+    items: list[tuple[int, int, Event | Span | Link]] = [(span.start, -1, link) for link in span.links]
+    items.extend((event.time, 1, event) for event in span.events)
     items.extend((child.start, 0, child) for child in inner)
+    items.sort(key=lambda entry: entry[:2])
     found: list[Row] = []
-    line = row.below
-    for _, _, item in sorted(items, key=lambda entry: entry[:2]):
-        if isinstance(item, Event):
-            found.append(Row(line, span, item))
-        elif item is inner[-1]:
-            line = indent + "   "
-            found.append(_row(item, indent + "└─ ", indent + "   ", children))
+    for number, (_, _, item) in enumerate(items, 1):
+        last = number == len(items)
+        branch, below = ("└─ ", _BLANK) if last else ("├─ ", "│  ")
+        if isinstance(item, Span):
+            found.append(_row(item, indent + branch, indent + below, children))
+        elif inner:
+            found.append(Row(indent + (branch if last else below), span, item, indent + below))
         else:
-            found.append(_row(item, indent + "├─ ", indent + "│  ", children))
+            found.append(Row(indent + _BLANK, span, item, indent + _BLANK))
     return found

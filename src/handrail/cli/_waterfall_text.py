@@ -1,12 +1,12 @@
-"""The words of a waterfall: durations, what a span is called, what an event means."""
+"""The words of a waterfall: durations, and what a span is called."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from ..tracing import semconv
-from ..tracing.local.read import Event, Span, Trace
+from ..tracing.local.read import Span, Trace
 
-__all__ = ["clean", "duration", "error_of", "event_text", "label", "peers", "status_of"]
+__all__ = ["clean", "duration", "error_of", "label", "peers", "status_of"]
 
 _SERVER, _CLIENT = 2, 3  # kinds in OTLP
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\N{REPLACEMENT CHARACTER}")
@@ -73,93 +73,3 @@ def error_of(span: Span) -> str:
         return ""
     kind = clean(str(span.attributes.get(semconv.ERROR_TYPE, ""))).rpartition(".")[2]
     return "" if kind == status_of(span) else kind or clean(span.message)
-
-
-def event_text(event: Event) -> tuple[str, str, str]:
-    """(symbol, sentence, style) of an event."""
-    say = _SENTENCES.get(event.name)
-    if say is not None:
-        symbol, sentence, style = say(event.attributes)
-        return symbol, clean(sentence), style
-    shown = ", ".join(f"{key}={value}" for key, value in list(event.attributes.items())[:4])
-    return "·", clean(f"{event.name} {shown}"), "dim"
-
-
-def _retry(about: Mapping[str, object]) -> tuple[str, str, str]:
-    asked = " as asked" if about.get(semconv.RETRY_AFTER_HONOURED) is True else ""
-    return (
-        "↻",
-        f"retry in {_seconds(about, semconv.RETRY_DELAY)}{asked} after {_cause(about)} ({_attempt(about)})",
-        "yellow",
-    )
-
-
-def _refused(about: Mapping[str, object]) -> tuple[str, str, str]:
-    return "·", f"not retried after {_cause(about)}: {about.get(semconv.RETRY_REASON, '?')}", "yellow"
-
-
-def _exhausted(about: Mapping[str, object]) -> tuple[str, str, str]:
-    attempts = about.get(semconv.RETRY_ATTEMPT, "?")
-    return "✗", f"gave up after {attempts} attempts, the last by {_cause(about)}", "red"
-
-
-def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
-    before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
-    rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
-    why = f": {rate:.0%} of {calls} calls failed" if after == "open" and isinstance(rate, (int, float)) else ""
-    return "◆", f"circuit {before} → {after}{why}{_target(about)}", "green" if after == "closed" else "magenta"
-
-
-def _rejected(about: Mapping[str, object]) -> tuple[str, str, str]:
-    after = f", retry after {_seconds(about, semconv.RETRY_AFTER)}" if semconv.RETRY_AFTER in about else ""
-    return "✗", f"not sent: {about.get(semconv.POLICY, 'a policy')} refused{_target(about)}{after}", "red"
-
-
-def _timeout(about: Mapping[str, object]) -> tuple[str, str, str]:
-    limit = _seconds(about, semconv.TIMEOUT_LIMIT)
-    return "✗", f"{about.get(semconv.POLICY, 'timeout')}: cut off at {limit} ({_attempt(about)})", "red"
-
-
-def _broke_off(about: Mapping[str, object]) -> tuple[str, str, str]:
-    return "✗", f"body lost after the headers: {_cause(about)} ({_attempt(about)})", "red"
-
-
-def _left(_about: Mapping[str, object]) -> tuple[str, str, str]:
-    return "·", "the client left", "yellow"
-
-
-def _exception(about: Mapping[str, object]) -> tuple[str, str, str]:
-    kind = str(about.get("exception.type", "exception")).rpartition(".")[2]
-    message = about.get("exception.message")
-    return "✗", f"{kind}: {message}" if message else kind, "red"
-
-
-_SENTENCES = {
-    semconv.EVENT_RETRY_SCHEDULED: _retry,
-    semconv.EVENT_RETRY_REFUSED: _refused,
-    semconv.EVENT_RETRY_EXHAUSTED: _exhausted,
-    semconv.EVENT_CIRCUIT_BREAKER_CHANGED: _circuit,
-    semconv.EVENT_CALL_REJECTED: _rejected,
-    semconv.EVENT_TIMEOUT: _timeout,
-    semconv.EVENT_ATTEMPT_FAILED: _broke_off,
-    semconv.EVENT_CLIENT_LEFT: _left,
-    "exception": _exception,
-}
-
-
-def _seconds(about: Mapping[str, object], key: str) -> str:
-    value = about.get(key)
-    return duration(value * 1e9) if isinstance(value, (int, float)) else "?"
-
-
-def _cause(about: Mapping[str, object]) -> str:
-    return str(about.get(semconv.RETRY_CAUSE, "a failure"))
-
-
-def _attempt(about: Mapping[str, object]) -> str:
-    return f"attempt {about.get(semconv.RETRY_ATTEMPT, '?')}"
-
-
-def _target(about: Mapping[str, object]) -> str:
-    target = about.get(semconv.TARGET)
-    return f" ({str(target).partition('://')[2] or target})" if target else ""

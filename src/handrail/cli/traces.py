@@ -14,6 +14,8 @@ from pathlib import Path
 import click
 
 from ..tracing.local.read import Trace, read
+from ._pipe import closed_pipe_is_no_error
+from ._store_notes import elsewhere, nothing
 
 __all__ = ["traces"]
 
@@ -49,13 +51,17 @@ def traces(
     show = _as_json if as_json else _waterfalls()
     try:
         found = read(store, trace_id=wanted, keep=keep, limit=count)
-        for trace in reversed(found):
-            show(trace)
-        if follow:
-            _follow(store, lambda trace: trace.trace_id.startswith(wanted) and keep(trace), show)
-        elif not found:
-            click.echo(_nothing(store, explicit=folder is not None), err=True)
+        if not found and not follow:
+            explicit = folder is not None
+            click.echo(nothing(store, explicit=explicit, wanted=wanted, service=service, errors=errors), err=True)
             sys.exit(1)
+        with closed_pipe_is_no_error():
+            for trace in reversed(found):
+                show(trace)
+            if not wanted and folder is None:
+                _say_older(found=bool(found), as_json=as_json)
+            if follow:
+                _follow(store, lambda trace: trace.trace_id.startswith(wanted) and keep(trace), show)
     except KeyboardInterrupt:
         return
     except OSError as error:
@@ -74,6 +80,13 @@ def _follow(store: Path, keep: Callable[[Trace], bool], show: Show) -> None:
         time.sleep(_POLL)
 
 
+def _say_older(*, found: bool, as_json: bool) -> None:
+    """Old traces alone look as if requests made none."""
+    goal = elsewhere()
+    if goal:
+        click.secho(f"new spans go to {goal}{'; these are older' if found else ''}", dim=True, err=as_json)
+
+
 def _as_json(trace: Trace) -> None:
     click.echo(json.dumps(trace.otlp(), separators=(",", ":")))
 
@@ -83,7 +96,12 @@ def _waterfalls() -> Show:
 
     from ._waterfall import render
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    class Out(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would end the process with exit code 1."""
+            raise BrokenPipeError
+
+    console = Out(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120  # a pipe has no width; 80 would crop for nobody
 
@@ -98,17 +116,3 @@ def _default_store() -> Path:
     from ..settings import resolve
 
     return resolve().settings.tracing.store
-
-
-def _nothing(store: Path, *, explicit: bool) -> str:
-    message = f"no traces that fit in {store}"
-    if explicit:
-        return message
-    from ..settings import resolve
-    from ..tracing import redact
-
-    tracing = resolve().settings.tracing
-    if "local" in tracing.exporters and not tracing.disabled:
-        return f"{message}: they appear some seconds after a request to a service with handrail in it"
-    goal = redact.url(tracing.endpoint or "") or ", ".join(tracing.exporters) or "nowhere"
-    return f"{message}: the environment sends spans to {'nowhere' if tracing.disabled else goal} instead"

@@ -1,0 +1,174 @@
+"""What an event or a link of a span means, as one sentence."""
+
+import re
+from collections.abc import Mapping
+
+from ..tracing import semconv
+from ..tracing.local.read import Event, Link, Span
+from ._waterfall_text import clean, duration
+
+__all__ = ["continued", "sentence"]
+
+_KINDS = ("", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+"""By the number that OTLP has for it."""
+_NORMAL = frozenset({None, 1000, 1001, 1005})
+"""Close codes of a websocket that ended as it should (RFC 6455, 7.4.1)."""
+_REASONS = {
+    "one_shot_body": "its body could be read only once",
+    "deadline": "no time is left",
+    "retry_after": "it asked to wait for too long",
+    "circuit_breaker": "the circuit is open",
+}
+
+
+def sentence(item: Event | Link) -> tuple[str, str, str]:
+    """(symbol, sentence, style) of an event or a link."""
+    if isinstance(item, Link):
+        return "⇠", clean(f"linked from trace {_short(item.trace_id, 12)} span {_short(item.span_id, 8)}"), "cyan"
+    say = _SENTENCES.get(item.name)
+    if say is not None:
+        symbol, said, style = say(item.attributes)
+        return symbol, clean(said), style
+    shown = ", ".join(f"{key}={value}" for key, value in list(item.attributes.items())[:4])
+    return "·", clean(f"{item.name} {shown}"), "dim"
+
+
+def continued(span: Span) -> str:
+    """What a span of another trace is, that links to this one; the whole id, since it is copied from here."""
+    kind = _KINDS[span.kind] if 0 <= span.kind < len(_KINDS) else ""
+    return clean(f'trace {span.trace_id} {kind} "{span.name}" continues it')
+
+
+def _short(identity: str, length: int) -> str:
+    return f"{identity[:length]}…" if len(identity) > length else identity
+
+
+def _retry(about: Mapping[str, object]) -> tuple[str, str, str]:
+    asked = " as asked" if about.get(semconv.RETRY_AFTER_HONOURED) is True else ""
+    return (
+        "↻",
+        f"retry in {_seconds(about, semconv.RETRY_DELAY)}{asked} after {_cause(about)} ({_attempt(about)})",
+        "yellow",
+    )
+
+
+def _refused(about: Mapping[str, object]) -> tuple[str, str, str]:
+    reason = str(about.get(semconv.RETRY_REASON, "?"))
+    if reason == "unsafe_method":
+        method = about.get(semconv.OPERATION, "the call")
+        return "·", f"{method} is not repeated without an Idempotency-Key (after {_cause(about)})", "yellow"
+    return "·", f"not retried after {_cause(about)}: {_REASONS.get(reason, reason)}", "yellow"
+
+
+def _exhausted(about: Mapping[str, object]) -> tuple[str, str, str]:
+    attempts = about.get(semconv.RETRY_ATTEMPT, "?")
+    return "✗", f"gave up after {attempts} attempts, the last by {_cause(about)}", "red"
+
+
+def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
+    before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
+    rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
+    why = f": {rate:.0%} of {calls} calls failed" if after == "open" and isinstance(rate, (int, float)) else ""
+    return "◆", f"circuit {before} → {after}{why}{_target(about)}", "green" if after == "closed" else "magenta"
+
+
+def _rejected(about: Mapping[str, object]) -> tuple[str, str, str]:
+    after = f", retry after {_seconds(about, semconv.RETRY_AFTER)}" if semconv.RETRY_AFTER in about else ""
+    return "✗", f"not sent: {about.get(semconv.POLICY, 'a policy')} refused{_target(about)}{after}", "red"
+
+
+def _timeout(about: Mapping[str, object]) -> tuple[str, str, str]:
+    limit = _seconds(about, semconv.TIMEOUT_LIMIT)
+    return "✗", f"{about.get(semconv.POLICY, 'timeout')}: cut off at {limit} ({_attempt(about)})", "red"
+
+
+def _broke_off(about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "✗", f"body lost after the headers: {_cause(about)} ({_attempt(about)})", "red"
+
+
+def _left(_about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "·", "the client left", "yellow"
+
+
+def _held(about: Mapping[str, object]) -> tuple[str, str, str]:
+    value = about.get(semconv.BLOCKED_DURATION)
+    seconds = f"{value:.2f} s" if isinstance(value, (int, float)) else "?"
+    place, culprit = _place(about), about.get(semconv.BLOCKED_CULPRIT)
+    function = str(about.get(semconv.CODE_FUNCTION, "")).rpartition(".")[2]
+    inside = f" in {function}" if function else ""
+    if culprit is True:
+        return "✗", f"held the event loop {seconds}{f' at {place}{inside}' if place else ''}", "red"
+    if culprit is False and place:
+        return "⏳", f"waited {seconds} for {place}, which held the event loop", "yellow"
+    by = f"{place}{inside}" if place else "code that keeps the GIL"
+    return "⏳", f"the event loop was held {seconds} by {by}", "yellow"
+
+
+def _place(about: Mapping[str, object]) -> str:
+    """`shop.py:35`, or nothing."""
+    name = re.split(r"[/\\]", str(about.get(semconv.CODE_FILE, "")))[-1]
+    return f"{name}:{about.get(semconv.CODE_LINE, '?')}" if name else ""
+
+
+def _accepted(about: Mapping[str, object]) -> tuple[str, str, str]:
+    named = about.get(semconv.WEBSOCKET_SUBPROTOCOL)
+    return "·", f"websocket accepted{f' (subprotocol {named})' if named else ''}", "dim"
+
+
+def _refused_socket(about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "✗", f"websocket refused with {about.get(semconv.HTTP_STATUS) or 'no status'}", "yellow"
+
+
+def _closed(about: Mapping[str, object]) -> tuple[str, str, str]:
+    by = about.get(semconv.WEBSOCKET_CLOSED_BY)
+    code, reason = about.get(semconv.WEBSOCKET_CLOSE_CODE), about.get(semconv.WEBSOCKET_CLOSE_REASON)
+    said = f"{'' if code is None else f', code {code}'}{f': {reason}' if reason else ''}"
+    if by == "connection":
+        return "✗", f"websocket lost without a close{said}", "yellow"
+    return "·", f"websocket closed by the {by or 'other side'}{said}", "dim" if code in _NORMAL else "yellow"
+
+
+def _cut(_about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "✗", "cancelled before it was done", "yellow"
+
+
+def _exception(about: Mapping[str, object]) -> tuple[str, str, str]:
+    kind = str(about.get("exception.type", "exception")).rpartition(".")[2]
+    message = about.get("exception.message")
+    return "✗", f"{kind}: {message}" if message else kind, "red"
+
+
+_SENTENCES = {
+    semconv.EVENT_RETRY_SCHEDULED: _retry,
+    semconv.EVENT_RETRY_REFUSED: _refused,
+    semconv.EVENT_RETRY_EXHAUSTED: _exhausted,
+    semconv.EVENT_CIRCUIT_BREAKER_CHANGED: _circuit,
+    semconv.EVENT_CALL_REJECTED: _rejected,
+    semconv.EVENT_TIMEOUT: _timeout,
+    semconv.EVENT_ATTEMPT_FAILED: _broke_off,
+    semconv.EVENT_CLIENT_LEFT: _left,
+    semconv.EVENT_LOOP_BLOCKED: _held,
+    semconv.EVENT_BACKGROUND_CUT: _cut,
+    semconv.EVENT_WEBSOCKET_ACCEPTED: _accepted,
+    semconv.EVENT_WEBSOCKET_REJECTED: _refused_socket,
+    semconv.EVENT_WEBSOCKET_CLOSED: _closed,
+    "exception": _exception,
+}
+
+
+def _seconds(about: Mapping[str, object], key: str) -> str:
+    value = about.get(key)
+    return duration(value * 1e9) if isinstance(value, (int, float)) else "?"
+
+
+def _cause(about: Mapping[str, object]) -> str:
+    return str(about.get(semconv.RETRY_CAUSE, "a failure"))
+
+
+def _attempt(about: Mapping[str, object]) -> str:
+    return f"attempt {about.get(semconv.RETRY_ATTEMPT, '?')}"
+
+
+def _target(about: Mapping[str, object]) -> str:
+    target = about.get(semconv.TARGET)
+    return f" ({str(target).partition('://')[2] or target})" if target else ""
