@@ -10,9 +10,12 @@ import gc
 import json
 import os
 import selectors
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -38,6 +41,7 @@ TITLES = {
     "lag-stock": "handrail's span, stock batches, stock OTLP/HTTP",
     "lag-contrib": "contrib ASGI, stock batches, stock OTLP/HTTP",
     "lag-ours": "handrail's span, batches and OTLP/HTTP",
+    "lag-store": "handrail's span and batches, the local store",
 }
 
 
@@ -55,19 +59,22 @@ def _stock(around: Callable[[ASGIApp, TracerProvider], ASGIApp], *, export: bool
     return around(routed_app(), provider), lambda: provider.force_flush(10_000)
 
 
-def _whole() -> Made:
+def _whole(exporter: str) -> Made:
     """Everything as `protect` builds it: provider, batches, exporter."""
-    from pathlib import Path
-
     from handrail.tracing.inbound.server import ServerSpans
     from handrail.tracing.provider import start
     from handrail.tracing.settings import TracingSettings
 
-    settings = TracingSettings(
-        service_name="bench", exporters=("otlp",), endpoint=os.environ[ENDPOINT], store=Path(os.devnull)
-    )
+    store = Path(tempfile.mkdtemp(prefix="handrail-bench-"))
+    settings = TracingSettings(service_name="bench", exporters=(exporter,), endpoint=os.environ[ENDPOINT], store=store)
     app, tracing = routed_app(), start(settings)
-    return ServerSpans(app, tracing=lambda: tracing, routes=app), lambda: tracing.flush(10)
+
+    def flush() -> bool:
+        done = tracing.flush(10)
+        shutil.rmtree(store)
+        return done
+
+    return ServerSpans(app, tracing=lambda: tracing, routes=app), flush
 
 
 MAKE: dict[str, Callable[[], Made]] = {
@@ -75,7 +82,8 @@ MAKE: dict[str, Callable[[], Made]] = {
     "lag-noop": lambda: _stock(ours, export=False),
     "lag-stock": lambda: _stock(ours, export=True),
     "lag-contrib": lambda: _stock(contrib, export=True),
-    "lag-ours": _whole,
+    "lag-ours": lambda: _whole("otlp"),
+    "lag-store": lambda: _whole("local"),
 }
 
 

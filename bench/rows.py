@@ -45,6 +45,7 @@ ROWS = (
     Row("logs", "line-json", "line-json", "line"),
     Row("loop", "watch", "watched", "turns", 0.01),
     Row("lag", "lag", "lag-ours", "lag-noop", 2.0),
+    Row("lag", "lag-store", "lag-store", "lag-noop", 2.5),
     Row("lag", "lag-stock", "lag-stock", "lag-noop"),
     Row("lag", "lag-contrib", "lag-contrib", "lag-noop"),
     Row("lag", "lag-off", "lag-noop", "lag-off"),

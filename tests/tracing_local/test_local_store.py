@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from handrail.tracing.local.lines import document, lines
+from handrail.tracing.local.lines import lines
 from handrail.tracing.local.read import Trace, read
 from handrail.tracing.local.store import LocalSpanExporter, LocalStore
 
@@ -34,7 +34,7 @@ def _names(traces: Sequence[Trace]) -> list[list[str]]:
 
 
 def _resources(span: ReadableSpan) -> list[object]:
-    found = document([span])["resourceSpans"]
+    found = json.loads(lines([span])[0])["resourceSpans"]
     assert isinstance(found, list)
     return found
 
@@ -57,7 +57,7 @@ def test_encoding_of_a_span() -> None:
     span.end(1_000_000_000_000_000_003)
     assert isinstance(span, ReadableSpan)
     (line,) = lines([span])
-    assert "\n" not in line
+    assert b"\n" not in line
     assert span.context is not None
     assert json.loads(line) == {
         "resourceSpans": [{
@@ -106,7 +106,7 @@ def test_numbers_that_json_lacks(value: float, text: str) -> None:
     span = _span()
     attributes = dict(span.attributes or {}) | {"odd": value}
     odd = ReadableSpan("odd", span.context, attributes=attributes, resource=span.resource)
-    assert f'"doubleValue":"{text}"' in lines([odd])[0]
+    assert f'"doubleValue":"{text}"'.encode() in lines([odd])[0]
 
 
 def test_one_line_for_each_trace(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_all_files_together_stay_within_the_bound(tmp_path: Path) -> None:
     """Whatever is written by however many processes, the oldest files go before the bound is passed."""
     stores = [LocalStore(tmp_path, max_bytes=4000) for _ in range(3)]
     for number in range(400):
-        stores[number % 3].append([f"{number:03d} {'x' * 60}"])
+        stores[number % 3].append([b"%03d %b" % (number, b"x" * 60)])
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 4000
     kept = sorted(int(line[:3]) for path in tmp_path.iterdir() for line in path.read_text().splitlines())
     assert kept[-1] == 399
@@ -184,9 +184,9 @@ def test_all_files_together_stay_within_the_bound(tmp_path: Path) -> None:
 def test_a_file_that_another_process_deleted(tmp_path: Path) -> None:
     """The writer notices that its file is gone and begins a new one: nothing goes into the void."""
     store = LocalStore(tmp_path, max_bytes=MIB)
-    store.append(["one"])
+    store.append([b"one"])
     next(tmp_path.iterdir()).unlink()
-    store.append(["two"])
+    store.append([b"two"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["two\n"]
 
 
@@ -194,27 +194,27 @@ def test_many_small_files(tmp_path: Path) -> None:
     """Short-lived processes leave a file each: their number is bounded as well."""
     for number in range(520):
         (tmp_path / f"{number:04d}.jsonl").write_text("old\n")
-    LocalStore(tmp_path, max_bytes=MIB).append(["new"])
+    LocalStore(tmp_path, max_bytes=MIB).append([b"new"])
     assert len(list(tmp_path.iterdir())) <= 513
 
 
 def test_a_forked_child_writes_its_own_file(tmp_path: Path) -> None:
     """A descriptor inherited by a fork belongs to the parent: two processes never share a file."""
     store = LocalStore(tmp_path, max_bytes=MIB)
-    store.append(["parent"])
+    store.append([b"parent"])
     pid = os.fork()
     if pid == 0:
-        store.append(["child"])
+        store.append([b"child"])
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    store.append(["parent again"])
+    store.append([b"parent again"])
     assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["child\n", "parent\nparent again\n"]
 
 
 def test_files_are_for_their_owner(tmp_path: Path) -> None:
     """Spans hold URLs: the folder and its files are private to the user."""
     folder = tmp_path / "new" / "traces"
-    LocalStore(folder, max_bytes=MIB).append(["x"])
+    LocalStore(folder, max_bytes=MIB).append([b"x"])
     assert folder.stat().st_mode & 0o077 == 0
     assert next(folder.iterdir()).stat().st_mode & 0o077 == 0
 
@@ -222,7 +222,7 @@ def test_files_are_for_their_owner(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk fills up in the middle of a write, the file ends where it ended before; later it works again."""
     store = LocalStore(tmp_path, max_bytes=MIB)
-    store.append(["whole"])
+    store.append([b"whole"])
     write = os.write
 
     def fill_up(descriptor: int, data: memoryview) -> int:
@@ -232,16 +232,16 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "write", fill_up)
     with pytest.raises(OSError, match="No space left"):
-        store.append(["abcde"])
+        store.append([b"abcde"])
     monkeypatch.undo()
-    store.append(["later"])
+    store.append([b"later"])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["whole\nlater\n"]
 
 
 def test_more_than_the_store_holds(tmp_path: Path) -> None:
     """A batch that is larger than the whole store is refused, and what is there stays."""
     store = LocalStore(tmp_path, max_bytes=1000)
-    store.append(["small"])
+    store.append([b"small"])
     with pytest.raises(OSError, match="do not fit"):
-        store.append(["x" * 1000])
+        store.append([b"x" * 1000])
     assert [path.read_text() for path in tmp_path.iterdir()] == ["small\n"]

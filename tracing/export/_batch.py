@@ -53,7 +53,7 @@ class Batch(SpanProcessor):
 
     def _begin(self) -> None:
         """As after the construction: at first, and in the child of a fork."""
-        self._queue = Queue(self._limits)
+        self._queue = Queue(self._limits, self._exporter.encoder)
         self._queue.encodes, self._queue.keeps = self._exporter.wants
         self._bell = Bell()
         self._thread: threading.Thread | None = None

@@ -17,7 +17,7 @@ from opentelemetry.trace.span import DEFAULT_TRACE_STATE
 from ..spans._light import LightSpan
 from ._encode_value import attributes, number_of, other, sized, text_of, utf8, varint
 
-__all__ = ["encode"]
+__all__ = ["encode", "stored"]
 
 _begin = Struct(">BB16sBBQ").pack
 _parent = Struct(">BBQ").pack
@@ -62,8 +62,7 @@ def encode(span: ReadableSpan) -> bytes:  # noqa: C901  (one pass: each call cos
         found = source._plain if source._bounded is None else source._bounded
         events, links = source._event_list, source._link_list
     else:
-        if cls is not ReadableSpan and not _as_stored(cls):
-            source = _Public(span)
+        source = stored(span)
         found, events, links = source._attributes, source._events, source._links
     trace_id, span_id, _, _, state, _ = source._context
     parts = [_begin(0x0A, 16, trace_id.to_bytes(16, "big"), 0x12, 8, span_id)]
@@ -154,6 +153,12 @@ def _time(tag: int, nanoseconds: int | None) -> bytes:
 
 def _trace_state(state: Mapping[str, str]) -> bytes:
     return sized(b"\x1a", utf8(",".join([f"{key}={value}" for key, value in state.items()])))
+
+
+def stored(span: ReadableSpan) -> Any:
+    """`span`, or something else that holds what it shows, under the names by which the SDK's spans store it."""
+    cls: type = span.__class__
+    return span if cls is ReadableSpan or _as_stored(cls) else _Public(span)
 
 
 @cache

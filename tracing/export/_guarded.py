@@ -10,13 +10,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._books import Books
-from ._encode_request import join
-from ._queue import Queued
+from ._encode import encode
+from ._encode_request import Item, join
+from ._queue import Encode, Queued
 from ._quiet import Quiet
 from ._sdk_log import cause, listening, reason
 from .health import Lost
 
-__all__ = ["BOTH", "BYTES", "SPANS", "CountedExporter", "GuardedExporter", "Sender"]
+__all__ = ["BOTH", "BYTES", "SPANS", "CountedExporter", "GuardedExporter", "Sender", "Writer"]
 
 _log = logging.getLogger("handrail")
 
@@ -32,6 +33,15 @@ class Sender(Protocol):
         ...
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """An exporter with an encoding of its own, which is not OTLP protobuf."""
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Export spans that are encoded already. Raises where that fails."""
+        ...
+
+
 class CountedExporter(SpanExporter):
     """An exporter that keeps the books; numbers are spans since the start of the process.
 
@@ -39,6 +49,8 @@ class CountedExporter(SpanExporter):
     """
 
     told: Callable[[bool], None] = staticmethod(lambda _end: None)
+    encoder: Encode = staticmethod(encode)
+    """What encodes a span, where `wants` asks for that."""
 
     @property
     def exported(self) -> int:
@@ -88,7 +100,7 @@ class GuardedExporter(CountedExporter):
     `make` is called on the first export, on the exporting thread: importing and building the OTLP
     exporters costs up to a quarter of a second. It is called again after a fork, which neither
     gRPC channels nor shared connections survive. `encoded` says that `make` is likely to give a `Sender`:
-    until it is known, spans are kept in both forms.
+    until it is known, spans are kept in both forms. With an `encoder` it gives a `Writer` of that encoding.
     """
 
     def __init__(
@@ -97,6 +109,7 @@ class GuardedExporter(CountedExporter):
         destination: str,
         *,
         encoded: bool = False,
+        encoder: Encode | None = None,
         now: Callable[[], float] = time.monotonic,
         quiet: Quiet | None = None,
     ) -> None:
@@ -104,6 +117,9 @@ class GuardedExporter(CountedExporter):
         self._books = Books(destination)
         self._make = make
         self._wants = BOTH if encoded else SPANS
+        self._writes = encoder is not None
+        if encoder is not None:
+            self.encoder, self._wants = encoder, BYTES
         self._now = now
         self._inner: SpanExporter | None = None
         self._pid = 0
@@ -136,6 +152,9 @@ class GuardedExporter(CountedExporter):
             inner = self._exporter()
             if isinstance(inner, Sender):
                 return inner.send(join([item[:3] for item in batch]), len(batch))
+            if self._writes and isinstance(inner, Writer):
+                inner.write([item[:3] for item in batch])
+                return 0, ""
             spans = [item[3] for item in batch if item[3] is not None]
             failed = bool(spans) and inner.export(spans) is not SpanExportResult.SUCCESS
             return len(batch) if failed else len(batch) - len(spans), ""
@@ -221,7 +240,7 @@ class GuardedExporter(CountedExporter):
         if self._inner is None or self._pid != os.getpid():
             self._inner = self._make()
             self._pid = os.getpid()
-            self._wants = BYTES if isinstance(self._inner, Sender) else SPANS
+            self._wants = BYTES if self._writes or isinstance(self._inner, Sender) else SPANS
         return self._inner
 
     def _succeeded(self) -> None:

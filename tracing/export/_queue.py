@@ -1,7 +1,7 @@
 """What waits for the exporter: encoded spans, bounded by number and by memory, without a lock."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,7 +12,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from ..spans._light import LightSpan
 from ._encode import encode
 
-__all__ = ["Limits", "Queue", "Queued"]
+__all__ = ["Encode", "Limits", "Queue", "Queued"]
+
+Encode = Callable[[ReadableSpan], bytes]
 
 Queued = tuple[bytes, Resource, InstrumentationScope | None, ReadableSpan | None, int]
 """(the encoded span or b"", its resource, its scope, the span itself where somebody wants it, size in bytes)"""
@@ -56,14 +58,15 @@ class Limits:
 
 
 class Queue:
-    """Many threads put, one takes. `encodes` and `keeps`: whether bytes, spans or both are wanted.
+    """Many threads put, one takes. `encodes` and `keeps`: whether bytes, spans or both are wanted; OTLP by default.
 
     The number of bytes is two counters, each written without a lock: what is lost between two threads is put right
     as soon as the queue is empty.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, encoder: Encode = encode) -> None:
         self.limits = limits
+        self.encoder = encoder
         self.encodes = True
         self.keeps = True
         self.items: deque[Queued] = deque()
@@ -81,11 +84,11 @@ class Queue:
         return "queue_max_bytes" if self.added - self._taken >= self.limits.size_bytes else ""
 
     def put(self, span: ReadableSpan) -> bool:
-        """Encode and append; False where the queue is full. Raises what `encode` raises."""
+        """Encode and append; False where the queue is full. Raises what the encoder raises."""
         items, limits = self.items, self.limits
         if len(items) >= limits.size or self.added - self._taken >= limits.size_bytes:
             return False
-        body = encode(span) if self.encodes else b""
+        body = self.encoder(span) if self.encodes else b""
         resource: Resource
         scope: InstrumentationScope | None
         if span.__class__ is LightSpan:

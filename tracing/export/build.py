@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, Sp
 
 from ..settings import LOCAL, TracingSettings
 from ._guarded import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, Sender
-from ._queue import Queued
+from ._queue import Encode, Queued
 from ._quiet import of_collector
 from .health import Lost
 
@@ -75,13 +75,17 @@ def build(settings: TracingSettings) -> CountedExporter | None:
     if settings.disabled or not settings.exporters:
         return None
     # The collector last: while it is dead, the others should not wait for it.
-    exporters = [_one(name, settings) for name in sorted(settings.exporters, key=lambda name: name == "otlp")]
+    names = sorted(settings.exporters, key=lambda name: name == "otlp")
+    exporters = [_one(name, settings, alone=len(names) == 1) for name in names]
     return exporters[0] if len(exporters) == 1 else _Several(exporters)
 
 
-def _one(name: str, settings: TracingSettings) -> GuardedExporter:
+def _one(name: str, settings: TracingSettings, *, alone: bool) -> GuardedExporter:
     if name == LOCAL:
-        return GuardedExporter(lambda: _local(settings), f"the local store {settings.store}")
+        encoder: Encode | None = None
+        if alone:  # spans are encoded once, as they end: beside a collector for that
+            from ..local.span import encode as encoder
+        return GuardedExporter(lambda: _local(settings), f"the local store {settings.store}", encoder=encoder)
     if name == "console":
         return GuardedExporter(lambda: ConsoleSpanExporter(out=sys.stdout), "the console")
     if name == "otlp":
