@@ -39,7 +39,7 @@ def protocol(env: Environ) -> "Protocol":
     if importable("opentelemetry.exporter.otlp.proto.grpc"):
         return "grpc"
     if own is not None:
-        env.problem(_PROTOCOL, "grpc only where it is installed: pip install 'handrail[grpc]'")
+        env.problem(_PROTOCOL, "needs pip install 'handrail[grpc]'")
     return "http/protobuf"
 
 

@@ -217,7 +217,7 @@ def _protocol(env: check.Environ, named: Protocol | None, *, needed: bool) -> Pr
             env.problem(variable, "http/protobuf or grpc")
     if protocol == "grpc" and needed and not check.importable("opentelemetry.exporter.otlp.proto.grpc"):
         source = variable if named is None else "OTEL_TRACES_EXPORTER"
-        env.problem(source, "grpc only where it is installed: pip install 'handrail[grpc]'")
+        env.problem(source, "needs pip install 'handrail[grpc]'")
         return "http/protobuf"
     return protocol
 

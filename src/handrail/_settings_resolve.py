@@ -73,6 +73,7 @@ class Resolver:
         self._problems: list[Problem] = []
         self._broken: set[str] = set()
         self._values: dict[str, Value] = {}
+        self._written: dict[str, object] = {}
         self._origins: dict[str, str] = dict.fromkeys(KINDS, DEFAULT)
 
     def resolve(self) -> Resolution:
@@ -128,6 +129,7 @@ class Resolver:
             self._problems.append(Problem(shown, value, str(error), "environment" if in_environment else origin))
         else:
             self._values[name] = taken
+            self._written[name] = value
             self._origins[name] = origin
 
     def _unknown(self, name: str, value: object, origin: str, known: Mapping[str, str]) -> None:
@@ -149,7 +151,7 @@ class Resolver:
             if self._broken.isdisjoint([name, *others]) and not self._origins[name].startswith(_BOWED):
                 partners = [f" ({self._origins[other]})" for other in others]
                 text = f"must be {allowed}{''.join(partners)}"
-                self._problems.append(Problem(name, value, text, self._origins[name]))
+                self._out_of_range(name, value, text)
         return settings
 
     def _bow(self, settings: ResilienceSettings) -> ResilienceSettings:
@@ -189,7 +191,8 @@ class Resolver:
             flush_timeout=flush_timeout,
         )
         self._problems.extend(
-            Problem(key, value, f"must be {allowed}", "environment") for key, value, allowed in problems
+            Problem(key, value, allowed if allowed.startswith("needs ") else f"must be {allowed}", "environment")
+            for key, value, allowed in problems
         )
         settings = replace(settings, queue_max_bytes=queue_max_bytes, telling=told)
         return self._named(settings, name)
@@ -209,7 +212,10 @@ class Resolver:
         return settings
 
     def _out_of_range(self, name: str, value: object, allowed: str) -> None:
-        self._problems.append(Problem(name, value, allowed, self._origins[name]))
+        """Under the name and with the value that stand there: what was read of it may look different."""
+        origin, _, variable = self._origins[name].partition(f" {PREFIX}")
+        shown = PREFIX + variable if variable else name
+        self._problems.append(Problem(shown, self._written.get(name, value), allowed, origin))
 
     def _store(self) -> Path:
         chosen = self._values.get("traces_dir")

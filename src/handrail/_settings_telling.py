@@ -36,12 +36,12 @@ def telling(values: Mapping[str, Value]) -> tuple[Telling, list[Problem]]:
         if allowed is None:
             chosen[name] = value
         else:
-            problems.append((name, value, f"must be {allowed}"))
+            problems.append((name, value, allowed))
     return Telling(**chosen), problems
 
 
 def _choice(name: str) -> Callable[[Value], str | None]:
-    return lambda value: None if value in _CHOICES[name] else " or ".join(_CHOICES[name])
+    return lambda value: None if value in _CHOICES[name] else f"must be {' or '.join(_CHOICES[name])}"
 
 
 def _proxies(value: Value) -> str | None:
@@ -49,21 +49,22 @@ def _proxies(value: Value) -> str | None:
         try:
             _ = word == "*" or ipaddress.ip_network(word)
         except ValueError:
-            return f"IP addresses, networks such as 10.0.0.0/8, or *: {word!r} is none"
+            return f"must be IP addresses, networks such as 10.0.0.0/8, or *: {word!r} is none"
     return None
 
 
 def _paths(value: Value) -> str | None:
-    for word in cast("tuple[str, ...] | Rates", value):
+    words = cast("tuple[str, ...] | Rates", value)
+    for word in words:
         pattern = word if isinstance(word, str) else word[0]
         if not pattern.startswith("/"):
-            return f"paths that begin with /: {pattern!r} does not"
+            return "must begin with /" if len(words) == 1 else f"each must begin with /, {pattern!r} does not"
     return None
 
 
 def _scraped(path: str) -> str | None:
     if path and not importable("prometheus_client"):
-        return "empty where prometheus_client is not installed: pip install 'handrail[prometheus]'"
+        return "needs pip install 'handrail[prometheus]'"
     return _paths((path,)) if path else None
 
 
@@ -74,5 +75,7 @@ _CHECKS: Mapping[str, Callable[[Value], str | None]] = {
     "exclude_routes": _paths,
     "route_sampling": _paths,
     "prometheus_path": lambda value: _scraped(str(value)),
-    "blocked_loop": lambda value: None if 0 <= cast("float", value) <= _MAX_BLOCKED else "from 0 (off) to 60 seconds",
+    "blocked_loop": lambda value: (
+        None if 0 <= cast("float", value) <= _MAX_BLOCKED else "must be from 0 (off) to 60 seconds"
+    ),
 }

@@ -46,11 +46,16 @@ class Problem:
     allowed: str
     origin: str
 
-    def __str__(self) -> str:
+    @property
+    def setting(self) -> str:
+        """Name and value as they were written."""
         shown = repr(self.value)
         if len(shown) > _MOST_SHOWN:
             shown = f"{shown[:_MOST_SHOWN]}..."
-        return f"{self.name} = {shown} ({self.origin}): {self.allowed}"
+        return f"{self.name} = {shown}"
+
+    def __str__(self) -> str:
+        return f"{self.setting} ({self.origin}): {self.allowed}"
 
 
 def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:

@@ -130,7 +130,7 @@ def test_wrong_settings_start_nothing(service: Path, environ: dict[str, str]) ->
     environ |= {"HANDRAIL_ATTEMPTS": "0", "HANDRAIL_ATEMPTS": "1"}
     done = handrail_run(service, environ, sys.executable, "-c", "print('started')")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "attempts = 0 (environment HANDRAIL_ATTEMPTS): must be" in done.stderr
+    assert "HANDRAIL_ATTEMPTS = '0' (environment): must be" in done.stderr
     assert "did you mean HANDRAIL_ATTEMPTS?" in done.stderr
     assert "Traceback" not in done.stderr
 

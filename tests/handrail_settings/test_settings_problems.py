@@ -29,7 +29,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     )
     assert lines[0] == "atempts = 2 (handrail.toml): no such setting; did you mean attempts?"
     assert lines[1] == ("HANDRAIL_TOTAL_TIMEOUT = 'soon' (environment): must be seconds as a plain number, such as 0.5")
-    assert lines[2].startswith("breaker_failure_rate = 2.0 (argument): must be a share from 0.01 to 1")
+    assert lines[2].startswith("breaker_failure_rate = 2 (argument): must be a share from 0.01 to 1")
     assert lines[3].startswith("OTEL_TRACES_SAMPLER = 'x' (environment): must be one of: always_on,")
     assert len(lines) == 4
 
@@ -165,15 +165,47 @@ def test_contradiction_names_both_numbers_and_both_places(tmp_path: Path) -> Non
     (tmp_path / "handrail.toml").write_text("attempt_timeout = 20\n")
     (line,) = refused({}, {"HANDRAIL_TOTAL_TIMEOUT": "5"}, tmp_path)
     assert line == (
-        "attempt_timeout = 20.0 (handrail.toml): must be at most total_timeout, "
+        "attempt_timeout = 20 (handrail.toml): must be at most total_timeout, "
         "which is 5 s (environment HANDRAIL_TOTAL_TIMEOUT)"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "written", "allowed"),
+    [
+        ("attempts", "0", 0, "must be a whole number from 1 (no retries) to 20"),
+        ("flush_timeout", "99", 99, "must be from 0 to 60 seconds"),
+        ("blocked_loop", "99", 99, "must be from 0 (off) to 60 seconds"),
+        ("inbound_trace", "drop", "drop", "must be continue or link"),
+        ("exclude_routes", "metrics", ["metrics"], "must begin with /"),
+        ("exclude_routes", "/a,b", ["/a", "b"], "each must begin with /, 'b' does not"),
+        ("trusted_proxies", "me", ["me"], "must be IP addresses, networks such as 10.0.0.0/8, or *: 'me' is none"),
+        ("prometheus_path", "metrics", "metrics", "must begin with /"),
+    ],
+)
+def test_a_setting_is_shown_as_it_was_written(
+    tmp_path: Path, name: str, text: str, written: object, allowed: str
+) -> None:
+    """Under the variable's name and with its text where the environment set it, else as code and TOML have it."""
+    variable = f"HANDRAIL_{name.upper()}"
+    assert refused({}, {variable: text}, tmp_path) == [f"{variable} = {text!r} (environment): {allowed}"]
+    assert refused({name: written}, {}, tmp_path) == [f"{name} = {written!r} (argument): {allowed}"]
+
+
+def test_a_missing_extra_is_answered_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a setting needs is told as what to type."""
+    monkeypatch.setattr("handrail._settings_telling.importable", lambda _module: False)
+    monkeypatch.setattr("handrail.tracing._environ.importable", lambda _module: False)
+    (line,) = refused({}, {"HANDRAIL_PROMETHEUS_PATH": "/metrics"}, tmp_path)
+    assert line == "HANDRAIL_PROMETHEUS_PATH = '/metrics' (environment): needs pip install 'handrail[prometheus]'"
+    line = refused({}, {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, tmp_path)[0]
+    assert line == "OTEL_EXPORTER_OTLP_PROTOCOL = 'grpc' (environment): needs pip install 'handrail[grpc]'"
 
 
 def test_attempt_longer_than_the_default_total(tmp_path: Path) -> None:
     """Only one of both was chosen, but nobody can tell which is meant: refused, with the default named."""
     (line,) = refused({"attempt_timeout": 60}, {}, tmp_path)
-    assert line == "attempt_timeout = 60.0 (argument): must be at most total_timeout, which is 30 s (default)"
+    assert line == "attempt_timeout = 60 (argument): must be at most total_timeout, which is 30 s (default)"
 
 
 def test_an_unreadable_value_is_not_compared(tmp_path: Path) -> None:
@@ -216,4 +248,4 @@ def test_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", no_home)
     assert load({}, {}, tmp_path).tracing.store.name == "traces"
     (line,) = refused({}, {"HANDRAIL_TRACES_DIR": "~nobody-here/x"}, tmp_path)
-    assert line.startswith("traces_dir = '~nobody-here/x' (environment HANDRAIL_TRACES_DIR): ~ means nothing here")
+    assert line.startswith("HANDRAIL_TRACES_DIR = '~nobody-here/x' (environment): ~ means nothing here")

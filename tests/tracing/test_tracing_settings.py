@@ -77,7 +77,7 @@ def test_grpc_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyP
         (
             "OTEL_EXPORTER_OTLP_PROTOCOL",
             "grpc",
-            "grpc only where it is installed: pip install 'handrail[grpc]'",
+            "needs pip install 'handrail[grpc]'",
         )
     ]
     assert settings.protocol == "http/protobuf"
