@@ -219,3 +219,36 @@ def test_an_exception_that_came_through_a_queue():
     """QueueHandler turns the exception into text before it travels: the line has it as its stack trace."""
     made = record(exc_text="Traceback ...\nLookupError")
     assert line(logs.JsonFormatter().format(made))["exception"] == {"stacktrace": "Traceback ...\nLookupError"}
+
+
+def test_fields_of_extra_that_are_secrets_are_hidden(root: logging.Logger):
+    """With the setting: by their names, at any depth, as pairs, and in the repr of what JSON cannot hold."""
+
+    class Client:
+        def __repr__(self) -> str:
+            return "Client(password='sesame')"
+
+    made = logs.install("shop", json=True)
+    stream = io.StringIO()
+    root.handlers = [logging.StreamHandler(stream)]
+    deep: dict[str, Any] = {"token": "sesame"}
+    for _ in range(20):
+        deep = {"within": [deep]}
+    extra = {
+        "access_token": "sesame",
+        "headers": {"Authorization": "sesame", "accept": "*/*"},
+        "pairs": [("cookie", "sesame"), (b"x-api-key", b"sesame"), ("accept", "*/*")],
+        "client": Client(),
+        "deep": deep,
+        "code": 404,
+    }
+    try:
+        root.warning("x", extra=extra, stack_info=True)
+    finally:
+        made.undo()
+    assert "sesame" not in stream.getvalue()
+    line = json.loads(stream.getvalue())
+    assert (line["access_token"], line["code"]) == ("REDACTED", 404)
+    assert line["headers"] == {"Authorization": "REDACTED", "accept": "*/*"}
+    assert line["pairs"] == [["cookie", "REDACTED"], ["b'x-api-key'", "REDACTED"], ["accept", "*/*"]]
+    assert extra["headers"] == {"Authorization": "sesame", "accept": "*/*"}

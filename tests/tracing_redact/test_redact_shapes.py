@@ -28,6 +28,10 @@ access_token_v2=sesame
 X-Api-Key-2: sesame
 {"error":"x","refreshTokens":["sesame", "sesame2"]}
 {"password": {"x": "sesame"}}
+{"data":{"token":"sesame"}}
+{'rows': [{'of': [{'token': 'sesame'}]}]}
+{'message': "{'token': 'sesame'}"}
+{"body": "{\\"token\\":\\"sesame\\"}"}
 Command '['false', '--password', 'sesame']' returned non-zero exit status 1.
 mysql --password sesame1 -e x
 ('token', 'sesame')

@@ -68,7 +68,7 @@ def install(service: str, *, correlate: bool = True, json: bool = False) -> Corr
         made._when_imported("structlog._config", structlog)
         made._when_imported("loguru", loguru)
     if json:
-        made._undo.append(_json_everywhere(made._fields, redact.text))
+        made._undo.append(_json_everywhere(made._fields, redact.text, redact.field))
     return made
 
 

@@ -10,6 +10,10 @@ from typing import Final
 from ._fields import FIELDS, Fields, by_hand
 
 Clean = Callable[[str], str]
+Hides = Callable[[str], bool]
+
+_REDACTED: Final = "REDACTED"
+_DEEPEST: Final = 8
 
 _STANDARD: Final = ("logging", "logging.handlers")
 _SERVERS: Final = ("uvicorn", "gunicorn", "hypercorn", "granian")
@@ -27,9 +31,10 @@ class JsonFormatter(logging.Formatter):
     behind it. What JSON cannot hold is written as its `repr`.
     """
 
-    def __init__(self, *, clean: Clean | None = None) -> None:
-        """`clean` takes secrets out of a text before it is written."""
+    def __init__(self, *, clean: Clean | None = None, hides: Hides | None = None) -> None:
+        """`clean` takes secrets out of a text before it is written; `hides` says which fields of `extra=` are some."""
         super().__init__()
+        self._hides = hides
         self._clean: Clean = clean or str
         self._fields = by_hand
 
@@ -50,11 +55,32 @@ class JsonFormatter(logging.Formatter):
         elif record.exc_text:  # a record that came through a queue has its exception as a text
             line["exception"] = {"stacktrace": self._clean(record.exc_text)}
         if record.stack_info:
-            line["stack"] = record.stack_info
+            line["stack"] = self._clean(record.stack_info)
         for name, value in fields.items():
             if name not in _OF_LOGGING and name not in FIELDS:
-                line[f"{name}_" if name in _OWN else name] = self._clean(value) if isinstance(value, str) else value
-        return _dump(line)
+                line[f"{name}_" if name in _OWN else name] = self._shown(name, value, _DEEPEST)
+        return _dump(line, self._repr)
+
+    def _shown(self, name: object, value: object, deep: int) -> object:
+        """A value of `extra=` without its secrets, down to a depth; what lies below is written as its `repr`."""
+        hides = self._hides
+        if hides and isinstance(name, str | bytes) and hides(name if isinstance(name, str) else name.decode("latin-1")):
+            return _REDACTED
+        if isinstance(value, str):
+            return self._clean(value)
+        if hides is None or type(value) not in (dict, list, tuple):
+            return value
+        if not deep:
+            return self._repr(value)
+        if isinstance(value, dict):
+            return {key: self._shown(key, each, deep - 1) for key, each in value.items()}
+        items: list[object] = list(value)  # type: ignore[call-overload] # a list or a tuple, see above
+        if len(items) == 2 and isinstance(items[0], str | bytes):  # a header
+            return [self._shown("", items[0], deep - 1), self._shown(items[0], items[1], deep - 1)]
+        return [self._shown("", each, deep - 1) for each in items]
+
+    def _repr(self, value: object) -> str:
+        return self._clean(_repr(value))
 
     def _exception(self, error: BaseException) -> dict[str, object]:
         kind = type(error)
@@ -66,14 +92,14 @@ class JsonFormatter(logging.Formatter):
         return {"type": name, "message": self._clean(_text(error)), "stacktrace": self._clean(stack)}
 
 
-def everywhere(fields: Fields, clean: Clean | None = None) -> Callable[[], None]:
+def everywhere(fields: Fields, clean: Clean | None = None, hides: Hides | None = None) -> Callable[[], None]:
     """Write JSON where the standard library's handlers write to a stream or a file. Returns the undo.
 
     Only in place of no formatter, of logging's own or of a server's: a formatter class that the service wrote is its
     wish, and so are handlers of third parties. Looked at when a record is written, so that it does not matter who
     configures logging, when and how.
     """
-    ours = _Named(fields, clean)
+    ours = _Named(fields, clean, hides)
     suits: dict[tuple[type, type], bool] = {}
     format_before = logging.Handler.format
     on = True
@@ -97,8 +123,8 @@ def everywhere(fields: Fields, clean: Clean | None = None) -> Callable[[], None]
 class _Named(JsonFormatter):
     """Knows the service, also where records are not correlated."""
 
-    def __init__(self, fields: Fields, clean: Clean | None) -> None:
-        super().__init__(clean=clean)
+    def __init__(self, fields: Fields, clean: Clean | None, hides: Hides | None) -> None:
+        super().__init__(clean=clean, hides=hides)
         self._fields = fields
 
 
@@ -134,11 +160,11 @@ def _repr(value: object) -> str:
         return f"<{type(value).__qualname__} that cannot be printed>"
 
 
-def _dump(line: dict[str, object]) -> str:
+def _dump(line: dict[str, object], told: Callable[[object], str]) -> str:
     try:
-        return json.dumps(line, default=_repr, allow_nan=False)  # ASCII: no stream can refuse it
-    except Exception:  # keys that are no texts, NaN, a circle
-        return json.dumps({name: value if _plain(value) else _repr(value) for name, value in line.items()})
+        return json.dumps(line, default=told, allow_nan=False)  # ASCII: no stream can refuse it
+    except Exception:  # keys that are no texts, NaN
+        return json.dumps({name: value if _plain(value) else told(value) for name, value in line.items()})
 
 
 def _plain(value: object) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "captures",
     "current",
     "exception",
+    "field",
     "header",
     "path",
     "protocol",
@@ -81,6 +82,10 @@ class Redaction:
     def header(self, name: str) -> bool:
         """Whether the value of this header is hidden."""
         return self.names.hides_header(name)
+
+    def field(self, name: str) -> bool:
+        """Whether the value of this field, of a log record for example, is hidden."""
+        return self.names.hides_in_text(name)
 
     def text(self, text: str) -> str:
         """Free text, such as the message of an exception, without what looks like a secret."""
@@ -144,6 +149,11 @@ def path(route: str, path: str) -> str:
 def header(name: str) -> bool:
     """`Redaction.header` of the process."""
     return _current.header(name)
+
+
+def field(name: str) -> bool:
+    """`Redaction.field` of the process."""
+    return _current.field(name)
 
 
 def text(text: str) -> str:

@@ -12,10 +12,10 @@ REDACTED = "REDACTED"
 """The word that the HTTP conventions use."""
 
 _TEXT = r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'"
-_FIELD = re.compile(
-    r"((?P<q>[\"'])(?P<name>[\w.\[\]-]{1,64})\\?(?P=q)\s{0,4}(?::|,(?=\s{0,4}b[\"'])|=>)\s{0,4})"
-    r"(?P<value>b?\"(?:[^\"\\\n]|\\.)*\"|b?'(?:[^'\\\n]|\\.)*'|\\\"[^\"\n]*\""
-    r"|[\[({][^\])}]{0,1024}[\])}]?|[^\s,}\])]+)"
+_FIELD = re.compile(r"(?P<q>[\"'])(?P<name>[\w.\[\]-]{1,64})\\?(?P=q)\s{0,4}(?::|,(?=\s{0,4}b[\"'])|=>)\s{0,4}")
+_FIELDED = re.compile(
+    r"b?\"(?:[^\"\\\n]|\\.)*\"|b?'(?:[^'\\\n]|\\.)*'|\\\"[^\"\n]*\""
+    r"|[\[({][^\])}]{0,1024}[\])}]?|[^\s,}\])]+"
 )
 # ('token', 'x') and [["token", "x"]] are pairs; ['token', 'password'] is a list of names.
 _COUPLE = re.compile(
@@ -42,18 +42,35 @@ def fields(text: str, names: Names) -> str:
     def shown(match: re.Match[str]) -> str:
         if not names.hides_in_text(match["name"]):
             return match[0]
-        value = match["value"]
-        quote = value[-1] if value[-1] in "'\"" else ""
-        return f"{match[1]}{quote}{REDACTED}{quote}"
+        return match[1] + _hidden(match["value"])
 
     if "'" in text or '"' in text:
-        text = _FIELD.sub(shown, text)
+        text = _named(text, names)
         text = _COUPLE.sub(shown, text)
         if "-" in text:
             text = _OPTIONS.sub(shown, text)
     if "--" in text:
         text = _OPTION.sub(shown, text)
     return _TAG.sub(shown, text) if "</" in text else text
+
+
+def _named(text: str, names: Names) -> str:
+    """Without the values behind `"name":`; what lies within the value of a harmless name is looked at as well."""
+    parts: list[str] = []
+    done = 0
+    for match in _FIELD.finditer(text):
+        if match.start() < done or not names.hides_in_text(match["name"]):
+            continue
+        value = _FIELDED.match(text, match.end())
+        if value is not None:
+            parts += (text[done : match.end()], _hidden(value[0]))
+            done = value.end()
+    return "".join([*parts, text[done:]]) if parts else text
+
+
+def _hidden(value: str) -> str:
+    quote = value[-1] if value[-1] in "'\"" else ""
+    return f"{quote}{REDACTED}{quote}"
 
 
 def schemes(text: str) -> str:
