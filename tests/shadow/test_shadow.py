@@ -125,7 +125,9 @@ def test_reload_keeps_protection(form: str, upstream: Upstream, tmp_path: Path) 
     folder = service(tmp_path / "service", form)
     trace_ids, caller = [secrets.token_hex(16)], secrets.token_hex(8)
     line = command("uvicorn-reload", form, port)
-    with running(line, cwd=folder, port=port, environ=environment(upstream, traces)) as process:
+    # Each call is asked for until the new worker answers, and each needs two attempts: no breaker is to open by that.
+    environ = {**environment(upstream, traces), "HANDRAIL_BREAKER_FAILURE_RATE": "1"}
+    with running(line, cwd=folder, port=port, environ=environ) as process:
         first = process.ask("/orders/1", {"traceparent": f"00-{trace_ids[0]}-{caller}-01"})["pid"]
         (folder / "app.py").write_text((folder / "app.py").read_text() + "# edited\n")
         until = time.monotonic() + START
