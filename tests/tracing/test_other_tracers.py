@@ -198,3 +198,12 @@ def test_a_span_that_is_no_server_span_is_the_parent(server: Server, spans: Span
 
 async def endpoint_response(scope: Scope, receive: Receive, send: Send) -> None:
     await cast("App", PlainTextResponse("ok"))(scope, receive, send)
+
+
+def test_a_secret_in_the_path_is_hidden_on_their_span_too(server: Server, spans: Spans) -> None:
+    """Contrib's span tells the path in several attributes: where the route calls a part of it a token, it goes."""
+    app = Starlette(routes=[Route("/reset/{token}", endpoint)])
+    server.get(Contrib(ours(app, spans)), "/reset/sesame", query_string=b"page=2")
+    assert spans.server.name == "GET /reset/{token}"
+    assert "sesame" not in str(dict(spans.server.attributes or {}))
+    assert "/reset/REDACTED" in str(dict(spans.server.attributes or {}))

@@ -12,7 +12,7 @@ from typing import Any
 from opentelemetry.context import attach, detach, set_value
 from opentelemetry.trace import Span, Tracer
 
-from .. import semconv
+from .. import redact, semconv
 from ..inbound import _outcome
 from ..inbound._background import EXCHANGE
 from ..inbound._exchange import App, Message, Receive, Scope, Send
@@ -23,6 +23,7 @@ __all__ = ["OUTER", "complete"]
 OUTER = "handrail.tracing.outer"
 """In the scope: contrib's middleware around us, if it is that."""
 
+_PATHS = (semconv.URL_PATH, "http.target", "http.url", "url.full")
 _BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
@@ -90,8 +91,14 @@ def _routed(span: Span, route: str, scope: Mapping[str, Any]) -> None:
     """Set the route; the name follows it unless the service gave the span a name of its own."""
     title = scope.get("method") or semconv.WEBSOCKET
     name = getattr(span, "name", None)
-    known = (getattr(span, "attributes", None) or {}).get(semconv.HTTP_ROUTE)
+    found = getattr(span, "attributes", None) or {}
+    known = found.get(semconv.HTTP_ROUTE)
     span.set_attribute(semconv.HTTP_ROUTE, route)
+    for key in _PATHS:
+        if isinstance(said := found.get(key), str):
+            path, mark, query = said.partition("?")
+            if (shown := redact.path(route, path)) != path:
+                span.set_attribute(key, shown + mark + query)
     if not isinstance(name, str):
         return
     rest = name.removeprefix(title).removeprefix("HTTP").strip()
