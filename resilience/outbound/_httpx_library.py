@@ -104,7 +104,8 @@ def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors
             return _restored, (module.__name__, ours, self.args), self.__dict__
 
         told = {"__doc__": ours.__doc__, "__module__": ours.__module__, "__reduce__": reduce}
-        return type(ours.__name__, (theirs, ours), told)
+        bases: tuple[Any, ...] = (theirs, ours)
+        return type(ours.__name__, bases, told)
 
     return {ours: both(theirs, ours) for ours, theirs in kinds.items()}
 

@@ -1,6 +1,7 @@
 """A request of httpx as the pipeline sees it: how to send, judge and throw away."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ CALL = "handrail.call"
 
 _SHORTEST = 0.001
 _FAILED = 400
+_OWNER = "_handrail_call"
 
 Handler = Callable[..., Any]
 """`handle_request` or `handle_async_request`, called with transport and request."""
@@ -88,6 +90,8 @@ class HttpxWire:
             raise
         if response.status_code >= _FAILED:
             call.failed()
+            with suppress(AttributeError):  # somebody's own kind of stream may have no place for it
+                setattr(response.stream, _OWNER, call)
         return response
 
     def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
@@ -127,7 +131,13 @@ class HttpxWire:
         return text
 
     async def discard(self, result: "httpx.Response") -> None:
-        await result.aclose()
+        try:
+            await result.aclose()
+        except BaseException:
+            call = getattr(result.stream, _OWNER, None)
+            if call is not None:
+                await reclaim_async(call.transport, call.sent)
+            raise
 
     def discard_sync(self, result: "httpx.Response") -> None:
         result.close()

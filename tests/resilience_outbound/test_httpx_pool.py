@@ -80,6 +80,38 @@ def test_cancelled_at_any_step(guard, library, way):
     assert asyncio.run(main()) > 2
 
 
+def test_cancelled_while_an_answer_is_let_go(guard, library):
+    """A streamed 503 that is thrown away for another attempt is let go whole, whenever the caller gives up."""
+    guard()
+    core = importlib.import_module("httpcore" + library.__name__.removeprefix("httpx"))
+    busy = [b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\n", b"busy"]
+
+    async def call(client, given):
+        async with client.stream("GET", "http://peer.test/") as response:
+            given.append(response)  # from here on it is the caller's to let go
+
+    async def cancelled_after(turns):
+        transport = library.AsyncHTTPTransport(limits=library.Limits(max_connections=1))
+        transport._pool._network_backend = core.AsyncMockBackend(busy)
+        async with library.AsyncClient(transport=transport) as client:
+            given: list[object] = []
+            task = asyncio.create_task(call(client, given))
+            for _ in range(turns):
+                await asyncio.sleep(0)  # noqa: TID251  # a turn of the loop, no time
+            task.cancel()
+            await asyncio.wait([task])
+            assert given or stuck(client) == [], turns
+            return not given
+
+    async def main():
+        turns = 0
+        while await cancelled_after(turns):
+            turns += 1
+        return turns
+
+    assert asyncio.run(main()) > 2
+
+
 @pytest.mark.parametrize("pool", [None, object(), type("Pool", (), {"_connections": None, "_requests": 3})()])
 def test_leaves_other_pools_alone(pool):
     """A transport whose inside is not httpcore's is left as it is, without a word."""
