@@ -40,6 +40,8 @@ class Correlation:
 
     def undo(self) -> None:
         """Give logging, structlog and loguru back as they were; a second time does nothing."""
+        if self._on and _by_hand.service == self._fields.service:
+            _by_hand.service = ""
         self._on = False
         while self._undo:
             self._undo.pop()()
