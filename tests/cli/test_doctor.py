@@ -8,11 +8,13 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
+import grpc  # type: ignore[import-untyped]  # it has no stubs
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -245,6 +247,70 @@ def test_port_that_speaks_no_http(tmp_path: Path) -> None:
         report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}, tmp_path)
         thread.join()
     assert found(report)["HR010"].what.endswith("what answers does not speak HTTP")
+
+
+def test_port_that_speaks_grpc(tmp_path: Path) -> None:
+    """HTTP sent to a gRPC port: the mend names the other protocol, and not only a collector that is down."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}, tmp_path)
+    finally:
+        server.stop(None).wait()
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in found(report)["HR010"].mend
+
+
+def test_port_that_hangs_up(tmp_path: Path) -> None:
+    """Some gRPC servers close the connection without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        report = gather({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}, tmp_path)
+        thread.join()
+    finding = found(report)["HR010"]
+    assert finding.what.endswith("the connection was closed without an answer")
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=grpc" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"HANDRAIL_ENABLED": "false"}, {"HR003"}),
+        ({"HANDRAIL_ENABLED": "false", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, {"HR003"}),
+        ({"HANDRAIL_TRACES_DIR": "/dev/null/x"}, {"HR011"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:34318"}, {"HR001"}),
+        ({"OTEL_TRACES_EXPORTER": "oltp"}, {"HR001"}),
+    ],
+)
+def test_findings_do_not_contradict_each_other(tmp_path: Path, environ: dict[str, str], said: set[str]) -> None:
+    """Where spans go is told only where it is known, and they go anywhere."""
+    report = gather(environ, tmp_path)
+    about = {"HR001", "HR003", "HR010", "HR011", "HR013"}
+    assert about & set(found(report)) == said
+    shown = "\n".join(view(report, 100, terminal=True))
+    assert "reachable" not in shown
+    assert "localhost:4318" not in shown.replace("such as http://localhost:4318", "")
+
+
+def test_a_wrong_setting_says_what_is_allowed(tmp_path: Path) -> None:
+    """The mend is the allowed value; name and value are those that were written."""
+    finding = found(gather({"HANDRAIL_ATTEMPTS": "0"}, tmp_path))["HR001"]
+    assert finding.what == "HANDRAIL_ATTEMPTS = '0' cannot be used: the service does not start with it"
+    assert (finding.where, finding.mend) == ("environment", "must be a whole number from 1 (no retries) to 20")
+    off = found(gather({"HANDRAIL_ATTEMPTS": "0", "HANDRAIL_ENABLED": "0"}, tmp_path))["HR001"]
+    assert off.what == "HANDRAIL_ATTEMPTS = '0' cannot be used"
+
+
+def test_every_client_of_an_import(tmp_path: Path) -> None:
+    """`import requests, aiohttp as a` names both."""
+    (tmp_path / "app.py").write_text("import requests, aiohttp as a\nfrom urllib3.util import (\n  Retry)\n")
+    found = [(f.what.split()[0], f.where) for f in gather({}, tmp_path).findings if f.id == "HR042"]
+    assert found == [("aiohttp", "app.py:1"), ("requests", "app.py:1"), ("urllib3", "app.py:2")]
 
 
 def test_worst_comes_first(tmp_path: Path) -> None:

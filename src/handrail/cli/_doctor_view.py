@@ -41,6 +41,7 @@ def show(report: Report, console: Console | None = None) -> None:
 def _all(out: Console, report: Report) -> None:
     head = Text("handrail ", style="bold").append(metadata.version("handrail"))
     out.print(head.append(f"  Python {platform.python_version()}  {report.cwd}", style="dim"))
+    _origin(out, report.app)
     _section(out, "Settings", _settings(report.settings))
     _section(out, "Around each outbound call", _pipeline(report))
     _section(out, "Spans", _spans(report))
@@ -49,6 +50,19 @@ def _all(out: Console, report: Report) -> None:
     for finding in report.findings:
         _finding(out, finding)
     _total(out, report.findings)
+
+
+def _origin(out: Console, app: str | None) -> None:
+    """What is looked at, and what of a service is not seen by that."""
+    if app is not None:
+        said = f"as {app} has them after its import"
+    else:
+        said = (
+            "as this folder and environment say; arguments of protect() are not seen: "
+            "`handrail doctor module:app` imports the app and shows what is in force"
+        )
+    for line in textwrap.wrap(said, out.width, break_on_hyphens=False):
+        out.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def _section(out: Console, title: str, body: Table) -> None:
@@ -111,8 +125,11 @@ def _spans(report: Report) -> Table:
     tracing = report.settings.tracing
     table = _grid("", "")
     table.add_row("", "service", tracing.service_name)
-    exporters = () if tracing.disabled else tracing.exporters
-    if not exporters:
+    exporters = () if tracing.disabled or not report.settings.enabled else tracing.exporters
+    if exporters and report.unusable:
+        table.add_row("", "go to", f"unknown: {report.unusable} cannot be used (below)")
+        exporters = ()
+    elif not exporters:
         table.add_row("", "go to", "nowhere")
     for exporter in exporters:
         table.add_row("", "go to", _target(exporter, report))

@@ -17,6 +17,8 @@ class Finding:
     HR002 warning  settings stand in two files, one of them does nothing
     HR003 warning  handrail is switched off
     HR004 warning  pyproject.toml cannot be read
+    HR005 error    the application cannot be imported
+    HR006 info     the application does not switch handrail on by itself
     HR010 error    the collector does not take spans
     HR011 error    the local store cannot be written
     HR012 warning  tracing is switched off

@@ -1,7 +1,6 @@
 """Who else makes spans in this service: installed, started here, or used by its code; and what handrail does then."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +43,6 @@ _DOES = {
     "aiohttp-client": f"{_CHILD}; these calls get no timeout, retry or breaker",
 }
 _STARTED = "spans may be made by both: keep one of the two"
-_IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+([\w, \t]+))?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +118,12 @@ def _used(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in _scan.sources(folder):
         text = path.read_text(encoding="utf-8", errors="replace")
-        for match in _IMPORT.finditer(text):
-            parts = match[1].split(".")
+        for module, taken, line in _scan.imported(text):
+            parts = module.split(".")
             name = parts[0]
-            if match[1].startswith("opentelemetry.instrumentation"):
-                name = ".".join([*parts, *(match[2] or "").split(",")[:1]][:3]).strip()
+            if module.startswith("opentelemetry.instrumentation"):
+                name = ".".join([*parts, taken][:3])
             elif name not in wanted:
                 continue
-            found.setdefault(name, f"{path.relative_to(folder)}:{text.count(chr(10), 0, match.start()) + 1}")
+            found.setdefault(name, f"{path.relative_to(folder)}:{line}")
     return found

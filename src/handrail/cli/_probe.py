@@ -20,6 +20,18 @@ __all__ = ["TIMEOUT", "collector", "lost", "store", "without_secret"]
 TIMEOUT = 2.0
 """Seconds for each step of asking the collector."""
 
+VARIABLES = frozenset(
+    {
+        "OTEL_TRACES_EXPORTER",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    }
+)
+"""Where one of them cannot be used, nobody knows which collector is meant."""
+
+_GRPC_PORT = 4317
 _SHOWN = 5
 """Entries about lost spans."""
 
@@ -41,15 +53,28 @@ def collector(settings: TracingSettings, environ: Mapping[str, str]) -> Finding 
     host = parts.hostname or "localhost"
     try:
         if settings.protocol == "grpc":
-            with socket.create_connection((host, parts.port or 4317), TIMEOUT):
+            with socket.create_connection((host, parts.port or _GRPC_PORT), TIMEOUT):
                 return None
         status = _post(url, environ)
     except (OSError, http.client.HTTPException) as error:
-        mend = "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
-        return _unreachable(url, _reason(error), mend)
+        return _unreachable(url, _reason(error), _MAYBE_GRPC if _other_protocol(error, parts.port) else _ABSENT)
     if status < 300:
         return None
     return _unreachable(url, f"it answers {status}", _HINTS.get(status, "see the collector's log"))
+
+
+_ABSENT = "start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT"
+_MAYBE_GRPC = (
+    "this port may speak gRPC: set OTEL_EXPORTER_OTLP_PROTOCOL=grpc (pip install 'handrail[grpc]'), "
+    "or name the collector's port for OTLP over HTTP, usually 4318"
+)
+
+
+def _other_protocol(error: Exception, port: int | None) -> bool:
+    """Somebody is there, and hangs up on HTTP."""
+    if isinstance(error, http.client.HTTPException | ConnectionResetError | BrokenPipeError):
+        return True
+    return port == _GRPC_PORT and not isinstance(error, ConnectionRefusedError | socket.gaierror)
 
 
 def _reason(error: Exception) -> str:
@@ -57,6 +82,8 @@ def _reason(error: Exception) -> str:
         return f"no answer in {TIMEOUT:g} s"
     if isinstance(error, socket.gaierror):
         return "the host name is not known"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was closed without an answer"
     if isinstance(error, http.client.HTTPException):
         return "what answers does not speak HTTP"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

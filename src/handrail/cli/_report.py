@@ -3,7 +3,7 @@
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from math import inf
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..settings import Resolution, Settings
-from . import _installed, _others, _probe, _scan
+from . import _app, _installed, _others, _probe, _scan
 from ._findings import SEVERITIES, Finding
 
 __all__ = ["EXAMPLE", "Report", "gather"]
@@ -22,15 +22,20 @@ EXAMPLE = "http://example.test"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`."""
+    """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`.
+
+    `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "".
+    """
 
     cwd: str
+    app: str | None
     settings: Settings
     policies: tuple[str, ...]
     libraries: tuple[_installed.Library, ...]
     others: tuple[_others.Other, ...]
     variables: Mapping[str, str]
     findings: tuple[Finding, ...]
+    unusable: str = ""
 
     @property
     def failed(self) -> bool:
@@ -40,6 +45,7 @@ class Report:
     def as_json(self) -> dict[str, object]:
         """Plain values for `json.dumps`."""
         tracing = self.settings.tracing
+        endpoint = None if self.unusable else tracing.endpoint
         return {
             "schema": 1,
             "ok": not self.failed,
@@ -47,6 +53,7 @@ class Report:
             "python": platform.python_version(),
             "executable": sys.executable,
             "cwd": self.cwd,
+            "app": self.app,
             "settings": [
                 {"name": name, "value": _plain(self.settings.value(name), kind), "origin": self.settings.origins[name]}
                 for name, kind in resolve.KINDS.items()
@@ -56,7 +63,7 @@ class Report:
                 "service_name": tracing.service_name,
                 "exporters": list(tracing.exporters),
                 "protocol": tracing.protocol,
-                "endpoint": None if tracing.endpoint is None else _probe.without_secret(tracing.endpoint),
+                "endpoint": None if endpoint is None else _probe.without_secret(endpoint),
                 "store": str(tracing.store),
                 "disabled": tracing.disabled,
                 "variables": dict(self.variables),
@@ -67,16 +74,22 @@ class Report:
         }
 
 
-def gather(environ: Mapping[str, str], cwd: Path) -> Report:
-    """Look at everything once. Asks the collector; changes nothing."""
+def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Report:
+    """Look at everything once. Asks the collector; changes nothing. With `app` it is imported: its code runs."""
     from ..settings import resolve as resolve_settings
 
     found = resolve_settings({}, environ, cwd)
+    app_findings: list[Finding] = []
+    if app is not None:
+        in_force, app_findings = _app.settings_of(app, cwd)
+        found = found if in_force is None else replace(found, settings=in_force)
+    unusable = next((problem.name for problem in found.problems if problem.name in _probe.VARIABLES), "")
     libraries, library_findings = _installed.libraries()
     others, other_findings = _others.others(environ, cwd)
     findings = [
         *_settings(found, cwd),
-        *_spans(found.settings, environ),
+        *app_findings,
+        *(_spans(found.settings, environ, known=not unusable) if found.settings.enabled else ()),
         *other_findings,
         *_installed.distributions(environ),
         *_scan.shadows(cwd),
@@ -87,12 +100,14 @@ def gather(environ: Mapping[str, str], cwd: Path) -> Report:
     findings.sort(key=lambda finding: (SEVERITIES.index(finding.severity), finding.id))
     return Report(
         cwd=str(cwd),
+        app=app,
         settings=found.settings,
         policies=_policies(found),
         libraries=tuple(libraries),
         others=tuple(others),
         variables=_otel(environ),
         findings=tuple(findings),
+        unusable=unusable,
     )
 
 
@@ -107,13 +122,14 @@ def _policies(found: Resolution) -> tuple[str, ...]:
 
 
 def _settings(found: Resolution, cwd: Path) -> list[Finding]:
+    stops = ": the service does not start with it" if found.settings.enabled else ""
     out = [
         Finding(
             id="HR001",
             severity="error",
-            what=f"{problem.name} = {problem.value!r}: {problem.allowed}",
+            what=f"{problem.setting} cannot be used{stops}",
             where=problem.origin,
-            mend="correct it: the service does not start with it",
+            mend=problem.allowed,
         )
         for problem in found.problems
     ]
@@ -150,15 +166,19 @@ def _settings(found: Resolution, cwd: Path) -> list[Finding]:
     return out
 
 
-def _spans(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
+def _spans(settings: Settings, environ: Mapping[str, str], *, known: bool) -> list[Finding]:
+    """`known`: whether it is known where spans are meant to go."""
     tracing = settings.tracing
     if tracing.disabled or not tracing.exporters:
         where = "OTEL_SDK_DISABLED" if tracing.disabled else "OTEL_TRACES_EXPORTER"
         what = "tracing is switched off: no spans leave this process"
         return [Finding(id="HR012", severity="warning", what=what, where=where, mend=f"take {where} away")]
-    out = [finding for finding in (_probe.collector(tracing, environ), _probe.store(tracing)) if finding]
+    collector = _probe.collector(tracing, environ) if known else None
+    store = _probe.store(tracing)
+    out = [finding for finding in (collector, store) if finding]
     out += _probe.lost(tracing)
-    if tracing.exporters == ("local",):
+    written = store is None or store.severity != "error"
+    if tracing.exporters == ("local",) and known and written:
         out.append(
             Finding(
                 id="HR013",

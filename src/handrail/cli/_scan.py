@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ._findings import Finding
 
-__all__ = ["imports", "shadows", "sources"]
+__all__ = ["imported", "imports", "shadows", "sources"]
 
 _CLIENTS = {"requests": "requests", "aiohttp": "aiohttp", "urllib3": "urllib3"}
 _RETRIES = {
@@ -18,7 +18,7 @@ _RETRIES = {
     "stamina": "stamina",
     "tenacity": "tenacity",
 }
-_IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+(\w+)", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*(?:import[ \t]+(\w[\w., \t]*)|from[ \t]+([\w.]+)[ \t]+import[ \t]+(\w+)?)", re.MULTILINE)
 _SKIP = frozenset({"__pycache__", "build", "dist", "node_modules", "site-packages", "test", "tests", "venv"})
 _MAX_FILES = 500
 _MAX_BYTES = 1_000_000
@@ -43,11 +43,23 @@ def imports(folder: Path) -> list[Finding]:
     found: dict[str, str] = {}
     for path in sources(folder):
         text = path.read_text(encoding="utf-8", errors="replace")
-        for match in _IMPORT.finditer(text):
-            name = match[1]
-            if (name in _CLIENTS or name in _RETRIES) and name not in found:
-                found[name] = f"{path.relative_to(folder)}:{text.count(chr(10), 0, match.start()) + 1}"
+        for module, _, line in imported(text):
+            name = module.partition(".")[0]
+            if name in _CLIENTS or name in _RETRIES:
+                found.setdefault(name, f"{path.relative_to(folder)}:{line}")
     return [_imported(name, where) for name, where in sorted(found.items())]
+
+
+def imported(text: str) -> Iterator[tuple[str, str, int]]:
+    """(dotted module, first name that is taken from it or "", line) of each import, as far as lines tell."""
+    for match in _IMPORT.finditer(text):
+        line = text.count("\n", 0, match.start()) + 1
+        if match[2]:
+            yield match[2], match[3] or "", line
+        else:
+            for part in match[1].split(","):
+                if words := part.split():
+                    yield words[0], "", line
 
 
 def _imported(name: str, where: str) -> Finding:

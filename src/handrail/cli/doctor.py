@@ -10,8 +10,10 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
     python           version
     executable       path of the interpreter
     cwd              the folder that was looked at
+    app              text or null: the application that was imported
     settings         [{name, value, origin}] in a fixed order; durations in seconds; origin:
-                     "default...", "pyproject.toml...", "handrail.toml", "environment VARIABLE"
+                     "default...", "pyproject.toml...", "handrail.toml", "environment VARIABLE",
+                     "argument" (of protect, where an application was imported)
     pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
                      or one of their settings is wrong
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
@@ -30,29 +32,36 @@ from pathlib import Path
 
 import click
 
+from ._pipe import closed_pipe_is_no_error
 from ._report import gather
 
 __all__ = ["doctor"]
 
 
 @click.command(short_help="Show settings, pipeline, tracing, and what is wrong.")
+@click.argument("app", required=False, metavar="[MODULE:APP]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a stable schema.")
-def doctor(as_json: bool) -> None:
+def doctor(app: str | None, *, as_json: bool) -> None:
     """Look at this folder and environment as a service started here would see them.
 
     Prints every setting with the place it came from, the pipeline around each outbound call,
     where spans go and whether they arrive, the libraries, and what is wrong and how to mend it.
+
+    With MODULE:APP, as a server is given it, the application is imported, which runs its code: the
+    settings are then those in force in it, arguments of protect() included. MODULE:MAKE() calls a factory.
+
     Exit code 1 where something of severity error was found.
     """
     try:
         cwd = Path.cwd()
     except OSError as error:
         raise click.UsageError(f"the working directory is gone: {error.strerror}") from error
-    report = gather(os.environ, cwd)
-    if as_json:
-        click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
-    else:
-        from ._doctor_view import show
+    report = gather(os.environ, cwd, app)
+    with closed_pipe_is_no_error():
+        if as_json:
+            click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        else:
+            from ._doctor_view import show
 
-        show(report)
+            show(report)
     sys.exit(1 if report.failed else 0)

@@ -1,0 +1,89 @@
+"""`handrail doctor module:app`: what is in force in an application after its import."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = """
+import sys
+print("the service speaks")
+from handrail import protect
+
+async def plain(scope, receive, send): ...
+
+app = protect(plain, attempts=5)
+"""
+
+
+def doctor(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, document and stderr of the command in a process of its own, whose modules are its own."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("HANDRAIL_", "OTEL_"))}
+    command = [sys.executable, "-m", "handrail", "doctor", "--json", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environ | {"HOME": str(folder)}, capture_output=True, text=True, check=False
+    )
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+def ids(document: dict[str, Any]) -> dict[str, Any]:
+    """The findings by id."""
+    return {finding["id"]: finding for finding in document["findings"]}
+
+
+def attempts(document: dict[str, Any]) -> tuple[object, str]:
+    """Value and origin of one setting."""
+    return next((item["value"], item["origin"]) for item in document["settings"] if item["name"] == "attempts")
+
+
+@pytest.mark.parametrize("target", ["shop:app", "shop", "shop:plain"])
+def test_arguments_of_protect_are_seen(tmp_path: Path, target: str) -> None:
+    """They stand nowhere but in the code: only an import shows them. What the service prints is not in the document."""
+    (tmp_path / "shop.py").write_text(APP)
+    code, document, said = doctor(tmp_path, target)
+    assert (code, document["app"], attempts(document)) == (0, target, (5, "argument"))
+    assert any("Retry(5 attempts" in policy for policy in document["pipeline"])
+    assert "the service speaks" in said
+
+
+def test_nothing_is_imported_unasked(tmp_path: Path) -> None:
+    """Without an application none of the service's code runs."""
+    (tmp_path / "shop.py").write_text(APP)
+    _, document, said = doctor(tmp_path)
+    assert (document["app"], attempts(document), said) == (None, (3, "default"), "")
+
+
+def test_a_factory(tmp_path: Path) -> None:
+    """`module:make()` is called, as gunicorn does."""
+    (tmp_path / "shop.py").write_text(APP.replace("app = ", "def make():\n    return "))
+    assert attempts(doctor(tmp_path, "shop:make()")[1]) == (5, "argument")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "what"),
+    [
+        ("", "nope:app", "nope:app cannot be imported: ModuleNotFoundError: No module named 'nope'"),
+        ("", "shop:nope", "shop:nope cannot be imported: AttributeError"),
+        ("1 / 0", "shop:app", "shop:app cannot be imported: ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "shop:app", "shop:app cannot be imported: SystemExit: 3"),
+        (APP.replace("=5", "=0"), "shop:app", "shop:app cannot be imported: SettingsError: 1 setting cannot be used"),
+    ],
+)
+def test_an_app_that_cannot_be_imported(tmp_path: Path, source: str, target: str, what: str) -> None:
+    """One finding says why; the rest is told from folder and environment."""
+    (tmp_path / "shop.py").write_text(source)
+    code, document, _ = doctor(tmp_path, target)
+    assert code == 1
+    assert ids(document)["HR005"]["what"].startswith(what)
+    assert attempts(document) == (3, "default")
+
+
+def test_an_app_without_handrail(tmp_path: Path) -> None:
+    """It may be started by `handrail run`: no error, and said."""
+    (tmp_path / "shop.py").write_text("app = 1")
+    code, document, _ = doctor(tmp_path, "shop:app")
+    assert (code, ids(document)["HR006"]["severity"]) == (0, "info")
