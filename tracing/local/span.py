@@ -40,11 +40,13 @@ def encode(span: ReadableSpan) -> bytes:
     """One object of `spans` in `scopeSpans`; it begins with the trace id. Raises what the span's own objects raise."""
     found: Mapping[str, Any] | None
     source: Any = span
-    if span.__class__ is LightSpan and span._bounded is None and span._event_list is None and span._link_list is None:
-        found, more = span._plain, ""
+    cls: type = span.__class__
+    if cls is not LightSpan:
+        source = stored(span)
+        found, more = span.attributes, _more(span)
+    elif source._bounded is None and source._event_list is None and source._link_list is None:
+        found, more = source._plain, ""
     else:
-        if span.__class__ is not LightSpan:
-            source = stored(span)
         found, more = span.attributes, _more(span)
     pairs: list[bytes] = []
     append = pairs.append
