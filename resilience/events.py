@@ -76,7 +76,7 @@ class CircuitChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallRejected(Event):
-    """`policy` refused the call; nothing was sent. `error` is the public name of what is raised, `retry_after` seconds."""
+    """`policy` refused the call; nothing was sent. `error` is the name of what is raised, `retry_after` seconds."""
 
     policy: str
     error: str
