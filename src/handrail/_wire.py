@@ -24,7 +24,6 @@ from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
-    from .tracing.inbound.routes import Routes
     from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
@@ -246,7 +245,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
 
     inner: ASGIApp = app
     if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=_shown_by(Routes(outermost)))
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=Routes(outermost).shown_path)
     if not process.settings.tracing.disabled:
         inner = ServerSpans(
             inner,
@@ -281,19 +280,6 @@ def _ready(process: Process) -> None:
     if not process.settings.tracing.disabled:
         process.tracing()
         process.metrics()
-
-
-def _shown_by(routes: "Routes") -> Callable[[Scope], str]:
-    from .tracing import redact
-
-    def shown(scope: Scope) -> str:
-        path: str = scope["path"]
-        route = routes.template(scope)
-        if route is not None:
-            return redact.path(route, path)
-        return redact.current().parameters(path, scope.get("path_params"))
-
-    return shown
 
 
 def _trace_id() -> str | None:

@@ -7,6 +7,7 @@ see `_route_hooks`. Where a middleware answered, or passed a copy of the scope o
 from collections.abc import MutableMapping
 from typing import Any
 
+from .. import redact
 from . import _route_hooks
 from ._route_match import match
 from ._route_tree import MOUNT_REST, Found, leaf_of, routes_of, walk
@@ -45,6 +46,14 @@ class Routes:
         if place.template.endswith(MOUNT_REST) and routes_of(getattr(place.leaf, "app", None)):
             return self._search(scope) or root.rstrip("/") + place.template  # the scope was copied below the mount
         return (root.rstrip("/") + place.template) or "/"
+
+    def shown_path(self, scope: Scope) -> str:
+        """The path of the request for a log line: what the route, or a parameter's name, calls a secret is hidden."""
+        path: str = scope["path"]
+        route = self.template(scope)
+        if route is not None:
+            return redact.path(route, path)
+        return redact.current().parameters(path, scope.get("path_params"))
 
     def _find(self, scope: Scope, leaf: object) -> list[Found]:
         """All places where this route can be reached: a sub-application may be mounted more than once."""
