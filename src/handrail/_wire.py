@@ -129,10 +129,7 @@ class Process:
                     )
                     self._metrics = found
                     if found.server is not None:
-                        try:
-                            observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
-                        except Exception:  # of the service's own MeterProvider
-                            _log.exception("breakers cannot be observed; requests are not affected")
+                        observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
         return self._metrics
 
     def _say_where(self) -> None:

@@ -25,7 +25,6 @@ from ._plain import PLAIN, fits
 
 __all__ = ["LightSpan", "started"]
 
-
 _UNSET = Status(StatusCode.UNSET)
 _new: Any = object.__new__  # the SDK's `__new__` only refuses its own class
 
@@ -166,12 +165,8 @@ class LightSpan(SdkSpan):
             self._tell()
 
     def _tell(self) -> None:
-        # One processor that raises takes the span neither from the next one nor the answer from the request.
-        try:
-            if self._record_end_metrics is not None:
-                self._record_end_metrics()
-        except Exception as error:
-            told("the SDK's own metrics cannot count a span", error)
+        if self._record_end_metrics is not None:
+            self._record_end_metrics()
         hooks = self._origin.now()
         for processor in hooks.before_end:
             try:

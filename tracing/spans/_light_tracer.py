@@ -44,6 +44,7 @@ _DROP = Decision.DROP
 _SAMPLE = Decision.RECORD_AND_SAMPLE
 _RANDOM = TraceFlags.RANDOM_TRACE_ID
 _TRACE_ID, _TRACE_FLAGS, _STATE, _VALID = 0, 3, 4, 5  # a SpanContext is a tuple, and its properties are functions
+_NOTHING: tuple[SpanContext | None, TraceState | None, Attributes] = (None, None, None)
 _FLAGS = tuple(TraceFlags(value) for value in range(4))
 
 
@@ -82,7 +83,7 @@ class SdkTracer(LightTracer):
         start_time: int | None = None,
     ) -> Span:
         """See `LightTracer.begin`."""
-        parent = parent_of(context)
+        parent: Any = parent_of(context)
         tracer = self._sdk
         try:
             if not tracer._is_enabled():
@@ -96,17 +97,14 @@ class SdkTracer(LightTracer):
                 or ids is not self._ids
             ):
                 origin = self._renew()
-            above: SpanContext | None = None
-            parts: Any
-            state: TraceState | None = None
+            above, state, attributes = _NOTHING
             if parent is not INVALID_SPAN_CONTEXT and parent[_VALID]:
-                above = parts = parent
-                trace_id, state = parts[_TRACE_ID], parts[_STATE]
-                random = parts[_TRACE_FLAGS] & _RANDOM
+                above = parent
+                trace_id, state = parent[_TRACE_ID], parent[_STATE]
+                random = parent[_TRACE_FLAGS] & _RANDOM
             else:
                 trace_id = (self._stock and getrandbits(128)) or ids.generate_trace_id()
                 random = _RANDOM if self._stock or ids.is_trace_id_random() else 0
-            attributes: Attributes = None
             decide = self._decide
             if decide is None:
                 result = origin.sampler.should_sample(context, trace_id, name, kind, make(*args), links)
@@ -129,11 +127,8 @@ class SdkTracer(LightTracer):
             span = started(origin, name, mine, above, kind, attributes, links, start_time)
             if count is not None:
                 span._record_end_metrics = count
-            for processor in origin.now().at_start:
-                try:
-                    processor.on_start(span, parent_context=context)
-                except Exception as error:
-                    told(f"{type(processor).__name__}.on_start failed", error)
+            if at_start := origin.now().at_start:
+                _announce(at_start, span, context)
             return span
         except Exception as error:  # of the service's sampler, id generator or resource
             return instead(parent, error)
@@ -158,6 +153,14 @@ class SdkTracer(LightTracer):
 
     # Only `start_span` of the tracer that it is called on is used.
     start_as_current_span = NoOpTracer.start_as_current_span  # pyright: ignore[reportAssignmentType]  # hence any tracer
+
+
+def _announce(processors: tuple[sdk.SpanProcessor, ...], span: LightSpan, context: Context | None) -> None:
+    for processor in processors:
+        try:
+            processor.on_start(span, parent_context=context)
+        except Exception as error:
+            told(f"{type(processor).__name__}.on_start failed", error)
 
 
 def parent_of(context: Context | None) -> SpanContext:
