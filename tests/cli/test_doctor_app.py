@@ -78,8 +78,24 @@ def test_an_app_that_cannot_be_imported(tmp_path: Path, source: str, target: str
     (tmp_path / "shop.py").write_text(source)
     code, document, _ = doctor(tmp_path, target)
     assert code == 1
-    assert ids(document)["HR005"]["what"].startswith(what)
+    finding = ids(document)["HR005"]
+    assert finding["what"].startswith(what)
+    assert finding["where"].startswith(str(tmp_path)) or "SettingsError" in what
     assert attempts(document) == (3, "default")
+
+
+def test_a_reader_that_leaves(tmp_path: Path) -> None:
+    """`handrail doctor | head` is no error."""
+    command = [sys.executable, "-m", "handrail", "doctor"]
+    environ = os.environ | {"HOME": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 0
 
 
 def test_an_app_without_handrail(tmp_path: Path) -> None:

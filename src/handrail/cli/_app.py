@@ -25,7 +25,7 @@ def settings_of(target: str, folder: Path) -> tuple[Settings | None, list[Findin
         with contextlib.redirect_stdout(sys.stderr):
             _load(target)
     except (Exception, SystemExit) as error:
-        return None, [_failed(target, error)]
+        return None, [_failed(target, folder, error)]
     process = _wire.current()
     if process is None:
         return None, [_not_on(target)]
@@ -42,15 +42,16 @@ def _load(target: str) -> None:
         found()
 
 
-def _failed(target: str, error: BaseException) -> Finding:
+def _failed(target: str, folder: Path, error: BaseException) -> Finding:
     frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
     said = "; ".join(line.strip() for line in str(error).splitlines())
     return Finding(
         id="HR005",
         severity="error",
         what=f"{target} cannot be imported: {type(error).__name__}: {said}",
-        where=f"{frames[-1].filename}:{frames[-1].lineno}" if frames else target,
-        mend="start it the same way a server would: what is shown is what this folder and environment say",
+        where=f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(folder),
+        mend="name it as a server is given it, in the folder where that starts; else see what the error says",
     )
 
 
