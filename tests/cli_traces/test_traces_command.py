@@ -113,6 +113,8 @@ def test_spans_that_go_elsewhere_now(store: Path, monkeypatch: pytest.MonkeyPatc
     assert err == said + "\n"
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert "new spans go to nowhere (OTEL_SDK_DISABLED)" in _run("--json")[2]
+    monkeypatch.delenv("OTEL_SDK_DISABLED")
+    assert _run("fee1dead")[2].rstrip().endswith(f"in {store}; new spans go to http://collector:4318/v1/traces")
 
 
 @pytest.mark.parametrize("options", [["-n", "400"], ["-n", "400", "--json"]])

@@ -25,12 +25,12 @@ def elsewhere() -> str:
 
 def nothing(store: Path, *, explicit: bool, wanted: str, service: str | None, errors: bool) -> str:
     """Why nothing is shown: no folder, an empty one, or nothing in it that was asked for."""
+    goal = "" if explicit else elsewhere()
     if any(path.stat().st_size for path in store.glob("*" + SUFFIX)):
-        return f"{_unmatched(wanted, service, errors=errors)} in {store}"
+        return f"{_unmatched(wanted, service, errors=errors)} in {store}{f'; new spans go to {goal}' if goal else ''}"
     message = f"no traces in {store}" if store.is_dir() else f"no traces: {store} does not exist"
     if explicit:
         return message
-    goal = elsewhere()
     if goal:
         return f"{message}; the environment sends spans to {goal} instead"
     return f"{message}; the first appear some seconds after a request to a service with handrail in it"
