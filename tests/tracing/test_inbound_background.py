@@ -221,21 +221,17 @@ def test_a_middleware_that_goes_on_below_base_http_middleware(server: Server, sp
     assert above(span(spans, "child"), behind)
 
 
-def test_work_that_only_takes_time_is_told(server: Server, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a child, an event or an error the time alone says it, from 50 ms on."""
+def test_time_alone_is_no_work(server: Server, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that returns late, as on a busy machine, and did nothing that could be seen: no span."""
     now = [10**18]
     monkeypatch.setattr("handrail.tracing.inbound._exchange.time_ns", lambda: now[0])
-    monkeypatch.setattr("handrail.tracing.inbound._background.time_ns", lambda: now[0])
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse("ok")(scope, receive, send)
-        now[0] += int(scope["path"][1:]) * 1_000_000
+        now[0] += 10**10
 
-    server.get(traced(app, spans), "/49")
+    server.get(traced(app, spans), "/")
     assert [one.name for one in spans.finished] == ["GET"]
-    spans.clear()
-    server.get(traced(app, spans), "/50")
-    assert above(span(spans, "background GET"), spans.server)
 
 
 @pytest.mark.parametrize("middleware", [[], [Middleware(Around)]])

@@ -8,7 +8,6 @@ import asyncio
 import functools
 import sys
 from collections.abc import Awaitable, Callable
-from time import time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,11 +26,6 @@ __all__ = ["EXCHANGE", "Host", "Work", "begun", "ended", "install", "outermost",
 
 EXCHANGE = create_key("handrail-exchange")
 
-_SHORT = 50_000_000
-"""Nanoseconds after the last byte from which time alone is work. Chosen, not measured: plain middleware needs
-microseconds to return, a garbage collection or a few other threads' turns (5 ms each) must not count."""
-_LONG = 250_000_000
-"""The same where the return takes turns of the event loop, which others may hold."""
 _PLAIN = "__handrail_plain__"
 
 
@@ -108,36 +102,18 @@ def named(func: object) -> str:
 
 
 def settle(exchange: "Exchange", raised: BaseException | None) -> None:
-    """The application has returned after its last byte: end what ran on unnamed, or tell it now if it was something.
+    """The application has returned after its last byte: end what ran on unnamed, or tell now what came out of it.
 
-    Without any trace of it only its time says that there was work. Middleware needs some turns of the event loop
-    to come back, which take their time on a busy one: so the bound is a generous one there.
+    Time alone is no sign of work: on a busy machine every return takes some.
     """
     work = exchange._work
     if exchange._named_work or (raised is not None and _outcome.is_no_error(raised, left=True)):
         raised = None
     if work is None:
         if raised is None:
-            passed = time_ns() - exchange._out_at
-            if passed < _SHORT or exchange._named_work or passed < _patience(exchange):
-                return
+            return
         work = exchange.work()
     ended(work, raised)
-
-
-def _patience(exchange: "Exchange") -> int:
-    return _LONG if exchange._streamed or _has_base_http_middleware(exchange._scope.get("app")) else _SHORT
-
-
-def _has_base_http_middleware(app: object) -> bool:
-    layer = getattr(app, "middleware_stack", None)
-    for _ in range(64):
-        if layer is None:
-            return False
-        if any(cls.__name__ == "BaseHTTPMiddleware" for cls in type(layer).__mro__):
-            return True
-        layer = getattr(layer, "app", None)
-    return True
 
 
 @functools.cache

@@ -43,7 +43,6 @@ class Exchange(CurrentSpan):
     _running = True
     _code = 0
     _trailers = False
-    _streamed = False
     _named_work = False
     _out_at = 0
     _left_at = 0
@@ -90,10 +89,7 @@ class Exchange(CurrentSpan):
         if kind == "http.response.start":
             self._begin(message)
         elif kind == "http.response.body":
-            if message.get("more_body", False):
-                self._streamed = True
-            elif not self._trailers:
-                self.over = True
+            self.over = not (message.get("more_body", False) or self._trailers)
         elif self._is_last(kind, message):
             self.over = True
         try:
