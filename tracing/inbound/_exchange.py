@@ -89,7 +89,8 @@ class Exchange(CurrentSpan):
         if kind == "http.response.start":
             self._begin(message)
         elif kind == "http.response.body":
-            self.over = not (message.get("more_body", False) or self._trailers)
+            if not (message.get("more_body", False) or self._trailers):
+                self.over = True
         elif self._is_last(kind, message):
             self.over = True
         try:
