@@ -28,8 +28,8 @@ REQUESTS = {
 
 
 def peers_python() -> str | None:
-    """An interpreter with logfire: this one, or the one that HANDRAIL_PEERS_PYTHON names."""
-    named = os.environ.get("HANDRAIL_PEERS_PYTHON")
+    """An interpreter with logfire: this one, or the one that PEERS_PYTHON names."""
+    named = os.environ.get("PEERS_PYTHON")
     return named or (sys.executable if importlib.util.find_spec("logfire") is not None else None)
 
 
@@ -82,7 +82,7 @@ def test_one_of_each_with_logfire(way: str, order: str, request_: str) -> None:
     """The same beside logfire, where one interpreter has both; `.ci/run` makes one."""
     python = peers_python()
     if python is None:
-        text = "no logfire here, and HANDRAIL_PEERS_PYTHON names no interpreter that has it"
+        text = "no logfire here, and PEERS_PYTHON names no interpreter that has it"
         if os.environ.get("REQUIRE_PEERS") == "1":
             pytest.fail(text)
         pytest.skip(text)
