@@ -14,7 +14,7 @@ from scripts import install_jaeger
 if TYPE_CHECKING:
     from tests.deploy.jaeger_server import JaegerServer
 
-KEPT = frozenset({"HANDRAIL_JAEGER", "PEERS_PYTHON"})
+KEPT = frozenset({"HANDRAIL_JAEGER"})
 
 
 def pytest_configure() -> None:
