@@ -54,7 +54,10 @@ def cause(messages: Sequence[str]) -> str:
 def listening(hear: Hear) -> Iterator[None]:
     """Hand what the SDK's exporters log on this thread to `hear`, and keep it out of the log."""
     for name in _EXPORTERS:
-        logging.getLogger(name).addFilter(_hush)  # adding it again changes nothing
+        filters = logging.getLogger(name).filters
+        if _hush not in filters:
+            # Before the SDK's own, which lets a line through once in 20 s, whatever it was about.
+            filters.insert(0, _hush)
     outer = getattr(_hush.here, "hear", None)
     _hush.here.hear = hear
     try:
