@@ -6,28 +6,34 @@
 if __name__ == "resilience":
     raise ImportError("this folder is handrail.resilience: import it by that name")
 
-from .call import Call, Resend, Wire, current_deadline, deadline
-from .circuit import CircuitBreaker
-from .classify import Count, Verdict, of_status
-from .clock import Clock, Jitter, SystemClock
-from .defaults import standard
-from .errors import (
-    AttemptTimedOut,
-    BulkheadFull,
-    CircuitOpen,
-    DeadlineExceeded,
-    HandrailError,
-    Rejected,
-    RetryBudgetSpent,
-    SettingsError,
-    TimedOut,
-)
-from .pipeline import Pipeline
-from .policy import Next, NextSync, Policy, Tools
-from .registry import Entry, Registry
-from .retry import Retry, may_resend
-from .settings import ResilienceSettings
-from .timeouts import AttemptTimeout, TotalTimeout
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .call import Call, Resend, Wire, current_deadline, deadline
+    from .circuit import CircuitBreaker
+    from .classify import Count, Verdict, of_status
+    from .clock import Clock, Jitter, SystemClock
+    from .defaults import standard
+    from .errors import (
+        AttemptTimedOut,
+        BulkheadFull,
+        CircuitOpen,
+        DeadlineExceeded,
+        HandrailError,
+        Rejected,
+        RetryBudgetSpent,
+        SettingsError,
+        Throttled,
+        TimedOut,
+        Undeclared,
+    )
+    from .pipeline import Pipeline
+    from .policy import Next, NextSync, Policy, Tools
+    from .registry import Entry, Registry
+    from .retry import Retry, may_resend
+    from .settings import ResilienceSettings
+    from .timeouts import AttemptTimeout, TotalTimeout
 
 __all__ = [
     "AttemptTimedOut",
@@ -54,9 +60,11 @@ __all__ = [
     "RetryBudgetSpent",
     "SettingsError",
     "SystemClock",
+    "Throttled",
     "TimedOut",
     "Tools",
     "TotalTimeout",
+    "Undeclared",
     "Verdict",
     "Wire",
     "current_deadline",
@@ -65,3 +73,30 @@ __all__ = [
     "of_status",
     "standard",
 ]
+
+_HOME = {
+    name: module
+    for module, names in {
+        "call": "Call Resend Wire current_deadline deadline",
+        "circuit": "CircuitBreaker",
+        "classify": "Count Verdict of_status",
+        "clock": "Clock Jitter SystemClock",
+        "defaults": "standard",
+        "errors": "AttemptTimedOut BulkheadFull CircuitOpen DeadlineExceeded HandrailError "
+        "Rejected RetryBudgetSpent SettingsError Throttled TimedOut Undeclared",
+        "pipeline": "Pipeline",
+        "policy": "Next NextSync Policy Tools",
+        "registry": "Entry Registry",
+        "retry": "Retry may_resend",
+        "settings": "ResilienceSettings",
+        "timeouts": "AttemptTimeout TotalTimeout",
+    }.items()
+    for name in names.split()
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for: reading the settings must not load pybreaker, and with it a redis client."""
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

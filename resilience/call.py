@@ -5,16 +5,30 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .classify import OK, Verdict
 from .clock import Clock, SystemClock
 
-__all__ = ["Call", "Resend", "Wire", "current_deadline", "deadline", "discard_stale", "discard_stale_sync"]
+__all__ = [
+    "Call",
+    "Resend",
+    "Wire",
+    "current_deadline",
+    "deadline",
+    "discard_stale",
+    "discard_stale_sync",
+    "inbound_attempt",
+    "under_way",
+]
 
 R = TypeVar("R")
 
 _deadline: ContextVar[float | None] = ContextVar("handrail_deadline", default=None)
+inbound_attempt: ContextVar[int] = ContextVar("handrail_inbound_attempt", default=1)
+"""Which attempt of its caller the request at hand is; 2 and more are retries of somebody further out."""
+under_way: ContextVar["Call[Any] | None"] = ContextVar("handrail_under_way", default=None)
+"""The call on whose behalf the code at hand runs, from the pipeline inwards: how a connection knows its policies."""
 
 
 class Expirable(Protocol):
@@ -90,6 +104,7 @@ class Call(Generic[R]):
         "attempt_timeout",
         "ends",
         "held_until",
+        "key",
         "operation",
         "resend",
         "stale",
@@ -129,6 +144,8 @@ class Call(Generic[R]):
         """The failed result of the attempt before; the innermost step discards it before it sends."""
         self.held_until = 0.0
         """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
+        self.key: str | None = None
+        """The Idempotency-Key that handrail gave this call: the same on every attempt."""
         self.timer: Expirable | None = None
         """The running attempt's timer: tells a timeout of ours from a cancellation."""
 

@@ -7,10 +7,32 @@ from .retry import Retry
 from .settings import ResilienceSettings
 from .timeouts import AttemptTimeout, TotalTimeout
 
-__all__ = ["standard"]
+__all__ = ["OriginState", "standard"]
 
 
-def standard(target: str, settings: ResilienceSettings | None = None, tools: Tools | None = None) -> Pipeline:
+class OriginState:
+    """What is remembered of one origin: shared by all pipelines to it, whatever their settings."""
+
+    __slots__ = ("breaker", "target")
+
+    def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
+        self.target = target
+        self.breaker = CircuitBreaker(
+            target,
+            failure_rate=settings.breaker_failure_rate,
+            minimum_calls=settings.breaker_minimum_calls,
+            window=settings.breaker_window,
+            open_for=settings.breaker_open_for,
+            tools=tools,
+        )
+
+
+def standard(
+    target: str,
+    settings: ResilienceSettings | None = None,
+    tools: Tools | None = None,
+    state: OriginState | None = None,
+) -> Pipeline:
     """The pipeline of one origin, outermost first.
 
     The total binds everything, pauses too. Each attempt passes the breaker, so that retries
@@ -19,6 +41,7 @@ def standard(target: str, settings: ResilienceSettings | None = None, tools: Too
     """
     given = settings or ResilienceSettings()
     tools = tools or Tools()
+    state = state or OriginState(target, given, tools)
     return Pipeline(
         TotalTimeout(given.total_timeout, tools=tools),
         Retry(
@@ -28,13 +51,6 @@ def standard(target: str, settings: ResilienceSettings | None = None, tools: Too
             longest_wait=given.total_timeout,
             tools=tools,
         ),
-        CircuitBreaker(
-            target,
-            failure_rate=given.breaker_failure_rate,
-            minimum_calls=given.breaker_minimum_calls,
-            window=given.breaker_window,
-            open_for=given.breaker_open_for,
-            tools=tools,
-        ),
+        state.breaker,
         AttemptTimeout(given.attempt_timeout, tools=tools),
     )

@@ -4,7 +4,9 @@
     ├─ Rejected               not sent: .target .policy .retry_after
     │  ├─ CircuitOpen         the breaker of that origin is open
     │  ├─ BulkheadFull        too many calls to that origin are under way
-    │  └─ RetryBudgetSpent    retries to that origin are exhausted
+    │  ├─ RetryBudgetSpent    retries to that origin are exhausted
+    │  ├─ Throttled           that origin refuses most calls: some are not even sent
+    │  └─ Undeclared          strict: a connection that goes round the policies   (also ConnectionError)
     ├─ TimedOut               .target .limit .elapsed   (also TimeoutError)
     │  ├─ AttemptTimedOut     one attempt took too long
     │  └─ DeadlineExceeded    the whole call, with its retries, took too long
@@ -26,7 +28,9 @@ __all__ = [
     "Rejected",
     "RetryBudgetSpent",
     "SettingsError",
+    "Throttled",
     "TimedOut",
+    "Undeclared",
 ]
 
 E = TypeVar("E", bound="HandrailError")
@@ -79,6 +83,21 @@ class RetryBudgetSpent(Rejected):
     policy = "retry_budget"
 
 
+class Throttled(Rejected):
+    """The origin accepts few calls, so this one was refused here (SRE book, chapter 21)."""
+
+    policy = "throttle"
+
+
+class Undeclared(Rejected, ConnectionError):
+    """A connection past the policies, to a destination that is not among `destinations`, while `strict` is on.
+
+    A ConnectionError too: whatever library was about to connect takes it for a connection that failed.
+    """
+
+    policy = "strict"
+
+
 class TimedOut(HandrailError, TimeoutError):
     """A limit was reached. `limit` and `elapsed` are seconds; the call may have had an effect."""
 
@@ -113,6 +132,8 @@ for _public in (
     CircuitOpen,
     BulkheadFull,
     RetryBudgetSpent,
+    Throttled,
+    Undeclared,
     TimedOut,
     AttemptTimedOut,
     DeadlineExceeded,

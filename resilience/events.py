@@ -10,15 +10,23 @@ from dataclasses import dataclass
 
 __all__ = [
     "AttemptFailed",
+    "CallQueued",
     "CallRejected",
     "CallTimedOut",
     "CircuitChanged",
+    "ConnectionUnguarded",
     "Event",
+    "FallbackUsed",
+    "HedgeSent",
+    "HedgeWon",
+    "KeysHonoured",
     "Listener",
     "Listeners",
     "NotRetried",
+    "RequestExpired",
     "RetriesExhausted",
     "RetryScheduled",
+    "SecondRetry",
 ]
 
 _log = logging.getLogger("handrail")
@@ -65,6 +73,7 @@ class CircuitChanged(Event):
     """The breaker went from `before` to `after` (closed, open, half_open).
 
     `failure_rate` (0..1) and `calls` describe the window that led to it; `open_for` is seconds.
+    `cause`: failures, slow_calls, probe, manual, or shared (enough other instances opened theirs).
     """
 
     before: str
@@ -72,6 +81,7 @@ class CircuitChanged(Event):
     failure_rate: float
     calls: int
     open_for: float
+    cause: str = "failures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,68 @@ class CallTimedOut(Event):
     attempt: int
     limit: float
     elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallQueued(Event):
+    """The call waited `seconds` in the bulkhead for another to end; `limit` may be under way at a time."""
+
+    seconds: float
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeSent(Event):
+    """Nothing had come for `delay` seconds: the same request was sent a second time."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeWon(Event):
+    """Of the two the second answered first, `seconds` after it was sent; the first was cancelled."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackUsed(Event):
+    """The call failed by `cause`; the caller got something else: `kind` is fallback or stale, `age` seconds."""
+
+    kind: str
+    cause: str
+    age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeysHonoured(Event):
+    """The peer began (or ceased) to say that it honours idempotency keys."""
+
+    honoured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestExpired(Event):
+    """A request came with a deadline that had passed; `late` seconds, `mode` the stage of the roll-out."""
+
+    late: float
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionUnguarded(Event):
+    """A connection was made that no policy saw: `target` is host:port, `place` the code's file:line."""
+
+    place: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SecondRetry(Event):
+    """A call that had its retries was made again by `layer` (tenacity, ..., or hand-written) at `place`."""
+
+    layer: str
+    place: str
 
 
 @dataclass(frozen=True, slots=True)

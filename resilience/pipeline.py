@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from .call import Call, discard_stale, discard_stale_sync
+from .call import Call, discard_stale, discard_stale_sync, under_way
 from .policy import Next, NextSync, Policy
 
 __all__ = ["Pipeline"]
@@ -14,7 +14,11 @@ async def _wire(call: Call[R]) -> R:
     try:
         if call.stale is not None:
             await discard_stale(call)
-        result = await call.wire.send(call)
+        token = under_way.set(call)
+        try:
+            result = await call.wire.send(call)
+        finally:
+            under_way.reset(token)
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
         raise
@@ -26,7 +30,11 @@ def _wire_sync(call: Call[R]) -> R:
     try:
         if call.stale is not None:
             discard_stale_sync(call)
-        result = call.wire.send_sync(call)
+        token = under_way.set(call)
+        try:
+            result = call.wire.send_sync(call)
+        finally:
+            under_way.reset(token)
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
         raise

@@ -3,7 +3,7 @@
 import threading
 
 from .circuit import CircuitBreaker
-from .defaults import standard
+from .defaults import OriginState, standard
 from .pipeline import Pipeline
 from .policy import Tools
 from .settings import ResilienceSettings
@@ -17,15 +17,22 @@ _ROOM = 8  # one sweep frees an eighth, so that a crawl does not sweep for every
 class Entry:
     """What is kept for one origin."""
 
-    __slots__ = ("breaker", "pipeline", "target", "used")
+    __slots__ = ("pipeline", "settings", "state", "target", "used")
 
-    def __init__(self, target: str, pipeline: Pipeline) -> None:
+    def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
         self.target = target
         """The origin as text, without its scheme's default port: `http://host:8003`."""
-        self.pipeline = pipeline
-        self.breaker = next(policy for policy in pipeline.policies if isinstance(policy, CircuitBreaker))
+        self.settings = settings
+        """Those of this origin."""
+        self.state = OriginState(target, settings, tools)
+        self.pipeline: Pipeline = standard(target, settings, tools, self.state)
         self.used = False
         """Asked for again since it was made, or since the last sweep."""
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        """The circuit breaker of this origin."""
+        return self.state.breaker
 
     def _worth(self) -> tuple[bool, bool, bool]:
         """Sorts what may be forgotten first to the front: an open breaker last, then failures seen, then use."""
@@ -62,7 +69,7 @@ class Registry:
             if entry is None:
                 if len(self._entries) >= self.settings.max_origins:
                     self._sweep()
-                entry = self._entries[key] = Entry(target, standard(target, self.settings, self.tools))
+                entry = self._entries[key] = Entry(target, self.settings, self.tools)
             return entry
 
     def _sweep(self) -> None:

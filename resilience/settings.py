@@ -1,8 +1,6 @@
 """The numbers of all policies, in one frozen object; where they come from is not known here."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from operator import le
+from dataclasses import dataclass
 
 __all__ = ["Problem", "ResilienceSettings"]
 
@@ -24,6 +22,28 @@ class ResilienceSettings:
     """Seconds, doubled with each attempt; the pause is a draw from 0 to that (full jitter)."""
     backoff_cap: float = 5.0
     """Seconds that no drawn pause exceeds."""
+    retry_budget: float = 0.2
+    """Retries that may be added to the calls of the window, as a share of them (Finagle, Linkerd: 0.2)."""
+    retry_budget_window: float = 10.0
+    """Seconds that the budget looks back (Finagle, tower: 10)."""
+    retry_budget_floor: int = 10
+    """Retries in the window that a quiet service may make all the same."""
+    idempotency_keys: str = "auto"
+    """`auto`: POST and PATCH get a key where the peer says that it honours them; `always`; `off`."""
+    hedge_after: float = 0.0
+    """Seconds without an answer after which a safe call is sent a second time; 0: never."""
+    stale_on_error: float = 0.0
+    """Seconds for which the last good answer to a GET may stand in for a failed one (RFC 5861); 0: never."""
+    bulkhead_limit: int = 1000
+    """Calls to one origin that may be under way at a time (.NET standard handler: 1000)."""
+    bulkhead_queue: int = 100
+    """Calls that may wait for one of those to end."""
+    bulkhead_wait: float = 1.0
+    """Seconds that they wait at most; the deadline binds as well."""
+    adaptive_concurrency: bool = False
+    """Find the limit from the latency (Gradient2), at most `bulkhead_limit`."""
+    throttle: float = 0.0
+    """The K of client-side throttling (SRE book, chapter 21: 2); 0: off."""
     breaker_failure_rate: float = 0.5
     """Share of failed calls, above 0 and up to 1, that opens the breaker (resilience4j: 0.5)."""
     breaker_minimum_calls: int = 10
@@ -32,53 +52,21 @@ class ResilienceSettings:
     """Seconds that the failure rate looks back (.NET standard handler: 30)."""
     breaker_open_for: float = 15.0
     """Seconds that an open breaker refuses calls before it lets one probe through (Kevlar: 15)."""
+    breaker_open_max: float = 120.0
+    """Seconds up to which that grows, doubled with each probe that fails (Envoy's ejection grows: up to 300)."""
+    breaker_slow_call: float = 0.0
+    """Seconds from which a call counts as slow; 0: none does."""
+    breaker_slow_rate: float = 1.0
+    """Share of slow calls, above 0 and up to 1, that opens the breaker (resilience4j: 1)."""
+    breaker_ramp: int = 64
+    """Calls at a time from which on a circuit that has just closed is free again; 0: at once."""
+    breaker_routes: tuple[str, ...] = ()
+    """Paths of the origin with breakers of their own, such as `/charges/*`."""
     max_origins: int = 1024
     """Origins (scheme, host, port) whose state is kept at a time."""
 
     def problems(self) -> list[Problem]:
         """Every value that is out of range or contradicts another; empty when all is well."""
-        found = [
-            (name, getattr(self, name), text)
-            for name, (kind, low, high, text) in _RANGES.items()
-            if not _within(getattr(self, name), kind, low, high)
-        ]
-        broken = {name for name, _, _ in found}
-        for name, partner, fits, text in _TOGETHER:
-            value, other = getattr(self, name), getattr(self, partner)
-            if not {name, partner} & broken and not fits(value, other):
-                found.append((name, value, text.format(other)))
-        return found
+        from ._ranges import problems  # it reads the fields of this class
 
-
-_DAY = 86_400.0
-_RANGES: dict[str, tuple[type, float, float, str]] = {
-    "total_timeout": (float, 0.001, _DAY, "seconds from 0.001 to 86400"),
-    "attempt_timeout": (float, 0.001, _DAY, "seconds from 0.001 to 86400"),
-    "attempts": (int, 1, 20, "a whole number from 1 (no retries) to 20"),
-    "backoff_base": (float, 0.0, 3600.0, "seconds from 0 to 3600"),
-    "backoff_cap": (float, 0.0, 3600.0, "seconds from 0 to 3600"),
-    "breaker_failure_rate": (float, 0.01, 1.0, "a share from 0.01 to 1"),
-    "breaker_minimum_calls": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
-    "breaker_window": (float, 0.1, _DAY, "seconds from 0.1 to 86400"),
-    "breaker_open_for": (float, 0.001, _DAY, "seconds from 0.001 to 86400"),
-    "max_origins": (int, 1, 1_000_000, "a whole number from 1 to 1000000"),
-}
-assert set(_RANGES) == {field.name for field in fields(ResilienceSettings)}
-
-
-def _twice(window: float, attempt: float) -> bool:
-    return window >= 2 * attempt
-
-
-_TOGETHER: list[tuple[str, str, Callable[[float, float], bool], str]] = [
-    ("attempt_timeout", "total_timeout", le, "at most total_timeout, which is {:g} s"),
-    ("backoff_base", "backoff_cap", le, "at most backoff_cap, which is {:g} s"),
-    # Else calls that hang leave the window before enough of them have failed.
-    ("breaker_window", "attempt_timeout", _twice, "at least twice attempt_timeout, which is {:g} s"),
-]
-
-
-def _within(value: object, kind: type, low: float, high: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
-        return False
-    return low <= value <= high  # false for nan too
+        return problems(self)

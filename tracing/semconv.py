@@ -46,6 +46,14 @@ EVENT_CIRCUIT_BREAKER_CHANGED: Final = "handrail.circuit_breaker.changed"
 EVENT_CALL_REJECTED: Final = "handrail.call.rejected"
 EVENT_TIMEOUT: Final = "handrail.timeout"
 EVENT_ATTEMPT_FAILED: Final = "handrail.attempt.failed"
+EVENT_CALL_QUEUED: Final = "handrail.call.queued"
+EVENT_HEDGE_SENT: Final = "handrail.hedge.sent"
+EVENT_HEDGE_WON: Final = "handrail.hedge.won"
+EVENT_FALLBACK: Final = "handrail.fallback.used"
+EVENT_KEYS_HONOURED: Final = "handrail.idempotency.honoured"
+EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
+EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
+EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
 EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
 EVENT_LOOP_BLOCKED: Final = "handrail.event_loop.blocked"
 EVENT_BACKGROUND_CUT: Final = "handrail.background.cancelled"
@@ -85,7 +93,19 @@ CIRCUIT_BREAKER_FROM: Final = "handrail.circuit_breaker.from"
 CIRCUIT_BREAKER_TO: Final = "handrail.circuit_breaker.to"
 CIRCUIT_BREAKER_FAILURE_RATE: Final = "handrail.circuit_breaker.failure_rate"  # 0 to 1
 CIRCUIT_BREAKER_CALLS: Final = "handrail.circuit_breaker.calls"
+CIRCUIT_BREAKER_CAUSE: Final = "handrail.circuit_breaker.cause"  # failures, slow_calls, probe, manual, shared
 CIRCUIT_BREAKER_OPEN_FOR: Final = "handrail.circuit_breaker.open_for"  # seconds
+QUEUE_WAIT: Final = "handrail.bulkhead.wait"  # seconds
+QUEUE_LIMIT: Final = "handrail.bulkhead.limit"  # calls at a time
+HEDGE_DELAY: Final = "handrail.hedge.delay"  # seconds
+FALLBACK_KIND: Final = "handrail.fallback.kind"  # fallback, stale
+FALLBACK_AGE: Final = "handrail.fallback.age"  # seconds since the answer was new
+IDEMPOTENCY_HONOURED: Final = "handrail.idempotency.honoured"
+DEADLINE_LATE: Final = "handrail.deadline.late"  # seconds since the deadline
+DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
+UNGUARDED_REFUSED: Final = "handrail.connection.refused"
+RETRY_LAYER: Final = "handrail.retry.layer"  # tenacity, stamina, backoff, ..., hand-written
+PLACE: Final = "handrail.place"  # file:line of the service's code
 TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
 TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds
 BLOCKED_DURATION: Final = "handrail.event_loop.blocked.duration"  # seconds
@@ -133,6 +153,41 @@ METRIC_CALLS_REJECTED: Final = (
     "handrail.client.calls.rejected",
     "{call}",
     "Which calls were refused without being sent, and by which policy?",
+)
+METRIC_CALLS_QUEUED: Final = (
+    "handrail.client.calls.queued",
+    "{call}",
+    "Which target has more calls than may be under way at a time?",
+)
+METRIC_HEDGES: Final = (
+    "handrail.client.hedges",
+    "{hedge}",
+    "How much load do second requests add?",
+)
+METRIC_HEDGES_WON: Final = (
+    "handrail.client.hedges.won",
+    "{hedge}",
+    "How often did the second request answer first?",
+)
+METRIC_FALLBACKS: Final = (
+    "handrail.client.fallbacks",
+    "{call}",
+    "How often do callers get something else than the answer of the target?",
+)
+METRIC_EXPIRED: Final = (
+    "handrail.server.requests.expired",
+    "{request}",
+    "How many requests come when nobody waits for them any more?",
+)
+METRIC_UNGUARDED: Final = (
+    "handrail.connections.unguarded",
+    "{connection}",
+    "Which destinations are reached without any policy?",
+)
+METRIC_SECOND_RETRIES: Final = (
+    "handrail.client.retries.second_layer",
+    "{call}",
+    "Which calls are retried by the service over our retries?",
 )
 METRIC_TIMEOUTS: Final = (
     "handrail.client.timeouts",

@@ -51,7 +51,7 @@ class _Guard:
             if entry is None:
                 response: httpx.Response = await wire.handle(transport, request)
                 return response
-            call = self._call(wire, entry.target, transport, request)
+            call = self._call(wire, entry, transport, request)
             try:
                 return await entry.pipeline.run(call)
             except Exception as error:
@@ -70,7 +70,7 @@ class _Guard:
             if entry is None:
                 response: httpx.Response = wire.handle(transport, request)
                 return response
-            call = self._call(wire, entry.target, transport, request)
+            call = self._call(wire, entry, transport, request)
             try:
                 return entry.pipeline.run_sync(call)
             except Exception as error:
@@ -90,15 +90,14 @@ class _Guard:
             host = f"{host}@{socket}"
         return self._registry.pipeline(scheme, host, port)
 
-    def _call(self, wire: HttpxWire, target: str, transport: object, request: "httpx.Request") -> Exchange:
+    def _call(self, wire: HttpxWire, entry: "Entry", transport: object, request: "httpx.Request") -> Exchange:
         extensions = request.extensions
         hold = extensions.get(_BUFFERED, 0)
-        call = Exchange(wire, target, transport, request, hold=hold)
+        call = Exchange(wire, entry.target, transport, request, hold=hold)
         unsaid = self._library.unsaid_timeout
         timeouts = extensions.get("timeout", unsaid)
         if timeouts != unsaid:
-            settings = self._registry.settings
-            call.attempt_timeout, call.total_timeout = limits(timeouts, settings, streamed=not hold)
+            call.attempt_timeout, call.total_timeout = limits(timeouts, entry.settings, streamed=not hold)
         return call
 
     def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:

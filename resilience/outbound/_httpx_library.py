@@ -93,6 +93,7 @@ def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors
         errors.CircuitOpen: module.ConnectError,
         errors.BulkheadFull: module.ConnectError,
         errors.RetryBudgetSpent: module.ConnectError,
+        errors.Throttled: module.ConnectError,
         errors.AttemptTimedOut: module.ReadTimeout,
         errors.DeadlineExceeded: module.ReadTimeout,
     }

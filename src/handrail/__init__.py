@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         Rejected,
         RetryBudgetSpent,
         SettingsError,
+        Throttled,
         TimedOut,
+        Undeclared,
     )
     from .settings import Overrides, Settings
 
@@ -39,7 +41,9 @@ __all__ = [
     "RetryBudgetSpent",
     "Settings",
     "SettingsError",
+    "Throttled",
     "TimedOut",
+    "Undeclared",
     "__version__",
     "capture",
     "carry",

@@ -11,13 +11,21 @@ from opentelemetry.trace import SpanKind, StatusCode, Tracer, get_current_span
 
 from .resilience.events import (
     AttemptFailed,
+    CallQueued,
     CallRejected,
     CallTimedOut,
     CircuitChanged,
+    ConnectionUnguarded,
     Event,
+    FallbackUsed,
+    HedgeSent,
+    HedgeWon,
+    KeysHonoured,
     NotRetried,
+    RequestExpired,
     RetriesExhausted,
     RetryScheduled,
+    SecondRetry,
 )
 from .tracing import semconv
 
@@ -74,6 +82,7 @@ def describe(event: Event) -> tuple[str, dict[str, Value]]:
         case CircuitChanged():
             attributes[semconv.CIRCUIT_BREAKER_FROM] = event.before
             attributes[semconv.CIRCUIT_BREAKER_TO] = event.after
+            attributes[semconv.CIRCUIT_BREAKER_CAUSE] = event.cause
             attributes[semconv.CIRCUIT_BREAKER_FAILURE_RATE] = round(event.failure_rate, 4)
             attributes[semconv.CIRCUIT_BREAKER_CALLS] = event.calls
             attributes[semconv.CIRCUIT_BREAKER_OPEN_FOR] = round(event.open_for, 3)
@@ -93,5 +102,43 @@ def describe(event: Event) -> tuple[str, dict[str, Value]]:
             attributes[semconv.RETRY_ATTEMPT] = event.attempt
             attributes[semconv.RETRY_CAUSE] = event.cause
             return semconv.EVENT_ATTEMPT_FAILED, attributes
+        case _:
+            return _option(event, attributes)
+
+
+def _option(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, Value]]:
+    """The same for what most services never see."""
+    match event:
+        case CallQueued():
+            attributes[semconv.QUEUE_WAIT] = round(event.seconds, 6)
+            attributes[semconv.QUEUE_LIMIT] = event.limit
+            return semconv.EVENT_CALL_QUEUED, attributes
+        case HedgeSent():
+            attributes[semconv.HEDGE_DELAY] = round(event.delay, 6)
+            return semconv.EVENT_HEDGE_SENT, attributes
+        case HedgeWon():
+            attributes[semconv.HEDGE_DELAY] = round(event.seconds, 6)
+            return semconv.EVENT_HEDGE_WON, attributes
+        case FallbackUsed():
+            attributes[semconv.FALLBACK_KIND] = event.kind
+            attributes[semconv.RETRY_CAUSE] = event.cause
+            if event.age is not None:
+                attributes[semconv.FALLBACK_AGE] = round(event.age, 3)
+            return semconv.EVENT_FALLBACK, attributes
+        case KeysHonoured():
+            attributes[semconv.IDEMPOTENCY_HONOURED] = event.honoured
+            return semconv.EVENT_KEYS_HONOURED, attributes
+        case RequestExpired():
+            attributes[semconv.DEADLINE_LATE] = round(event.late, 6)
+            attributes[semconv.DEADLINE_MODE] = event.mode
+            return semconv.EVENT_REQUEST_EXPIRED, attributes
+        case ConnectionUnguarded():
+            attributes[semconv.PLACE] = event.place
+            attributes[semconv.UNGUARDED_REFUSED] = event.refused
+            return semconv.EVENT_UNGUARDED, attributes
+        case SecondRetry():
+            attributes[semconv.RETRY_LAYER] = event.layer
+            attributes[semconv.PLACE] = event.place
+            return semconv.EVENT_SECOND_RETRY, attributes
         case _:
             raise TypeError(f"no description for {event!r}")

@@ -11,13 +11,20 @@ from opentelemetry.util.types import AttributeValue
 
 from .resilience.events import (
     AttemptFailed,
+    CallQueued,
     CallRejected,
     CallTimedOut,
     CircuitChanged,
+    ConnectionUnguarded,
     Event,
+    FallbackUsed,
+    HedgeSent,
+    HedgeWon,
     NotRetried,
+    RequestExpired,
     RetriesExhausted,
     RetryScheduled,
+    SecondRetry,
 )
 from .resilience.registry import Registry
 from .tracing import semconv
@@ -77,6 +84,27 @@ def _counted(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeVal
             return semconv.METRIC_TIMEOUTS, {semconv.POLICY: event.policy}
         case AttemptFailed():
             return semconv.METRIC_BODY_FAILURES, {semconv.RETRY_CAUSE: event.cause}
+        case _:
+            return _option(event)
+
+
+def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValue]] | None:
+    """The same for what most services never see."""
+    match event:
+        case CallQueued():
+            return semconv.METRIC_CALLS_QUEUED, {}
+        case HedgeSent():
+            return semconv.METRIC_HEDGES, {}
+        case HedgeWon():
+            return semconv.METRIC_HEDGES_WON, {}
+        case FallbackUsed():
+            return semconv.METRIC_FALLBACKS, {semconv.FALLBACK_KIND: event.kind}
+        case RequestExpired():
+            return semconv.METRIC_EXPIRED, {semconv.DEADLINE_MODE: event.mode}
+        case ConnectionUnguarded():
+            return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
+        case SecondRetry():
+            return semconv.METRIC_SECOND_RETRIES, {semconv.RETRY_LAYER: event.layer}
         case _:  # what is new there and not yet named here
             return None
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from ._settings_file import SettingsFile, read
 from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
+from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings
 from .tracing._environ import LONGEST_NAME
@@ -26,9 +27,20 @@ RESERVED = frozenset({"HANDRAIL_JAEGER"})
 _KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
 """Every pod gets such variables for each service of its namespace, and one may be called handrail."""
 
-_RESILIENCE: Mapping[str, Kind] = {
-    spec.name: Kind.COUNT if isinstance(spec.default, int) else Kind.SECONDS for spec in fields(ResilienceSettings)
-} | {"breaker_failure_rate": Kind.RATE}
+_KIND_OF: Mapping[type, Kind] = {
+    bool: Kind.BOOL,
+    int: Kind.COUNT,
+    float: Kind.SECONDS,
+    str: Kind.TEXT,
+    tuple: Kind.LIST,
+}
+_RESILIENCE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(ResilienceSettings)} | {
+    "breaker_failure_rate": Kind.RATE,
+    "breaker_slow_rate": Kind.RATE,
+    "retry_budget": Kind.RATE,
+    "throttle": Kind.NUMBER,
+}
+_SERVICE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(ServiceSettings)}
 
 KINDS: Mapping[str, Kind] = {
     "enabled": Kind.BOOL,
@@ -40,6 +52,7 @@ KINDS: Mapping[str, Kind] = {
     "queue_max_bytes": Kind.COUNT,
     **TELLING,
     **_RESILIENCE,
+    **_SERVICE,
 }
 """Every setting by its flat name."""
 
@@ -51,6 +64,7 @@ _BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
     ("attempt_timeout", "total_timeout", min, 1.0),
     ("backoff_base", "backoff_cap", min, 1.0),
     ("breaker_window", "attempt_timeout", max, 2.0),
+    ("breaker_open_max", "breaker_open_for", max, 1.0),
 )
 """Defaults that give way: the field, what it gives way to, and how."""
 
@@ -88,6 +102,7 @@ class Resolver:
             enabled=bool(self._values.get("enabled", True)),
             problem_details=bool(self._values.get("problem_details", True)),
             resilience=resilience,
+            service=self._service(),
             tracing=tracing,
             origins=self._origins,
         )
@@ -152,6 +167,13 @@ class Resolver:
                 partners = [f" ({self._origins[other]})" for other in others]
                 text = f"must be {allowed}{''.join(partners)}"
                 self._out_of_range(name, value, text)
+        return settings
+
+    def _service(self) -> ServiceSettings:
+        chosen: dict[str, Any] = {name: self._values[name] for name in _SERVICE if name in self._values}
+        settings = ServiceSettings(**chosen)
+        for name, value, allowed in settings.problems():
+            self._out_of_range(name, value, f"must be {allowed}")
         return settings
 
     def _bow(self, settings: ResilienceSettings) -> ResilienceSettings:

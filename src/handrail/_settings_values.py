@@ -30,6 +30,7 @@ class Kind(Enum):
     BOOL = "true or false (also 1/0, yes/no, on/off)"
     COUNT = "a whole number, such as 3"
     SECONDS = "seconds as a plain number, such as 0.5"
+    NUMBER = "a number, such as 2"
     RATE = "a number from 0 to 1, such as 0.5"
     TEXT = "a text that is not empty"
     PATH = "the path of a folder"
@@ -62,6 +63,9 @@ def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:
     """All problems as one text, a line for each, in the order in which they were found."""
     head = "1 setting cannot be used:" if len(problems) == 1 else f"{len(problems)} settings cannot be used:"
     return "\n  ".join([head, *(str(problem) for problem in problems)])
+
+
+_NUMBERS = frozenset({Kind.SECONDS, Kind.RATE, Kind.NUMBER})
 
 
 def from_text(kind: Kind, text: str) -> Value:
@@ -99,7 +103,7 @@ def from_object(kind: Kind, value: object) -> Value:
     elif kind is Kind.COUNT:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-    elif kind is Kind.SECONDS or kind is Kind.RATE:
+    elif kind in _NUMBERS:
         if isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value):
             return float(value)
     elif kind is Kind.TEXT:

@@ -28,6 +28,7 @@ from typing import Literal, TypedDict
 from ._settings_file import SettingsFile
 from ._settings_values import Problem
 from .resilience.errors import SettingsError
+from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .tracing.settings import TracingSettings
 
@@ -82,7 +83,32 @@ class Overrides(TypedDict, total=False):
     breaker_minimum_calls: int
     breaker_window: float
     breaker_open_for: float
+    breaker_open_max: float
+    breaker_slow_call: float
+    breaker_slow_rate: float
+    breaker_ramp: int
+    breaker_routes: Sequence[str]
+    retry_budget: float
+    retry_budget_window: float
+    retry_budget_floor: int
+    idempotency_keys: Literal["auto", "always", "off"]
+    hedge_after: float
+    stale_on_error: float
+    bulkhead_limit: int
+    bulkhead_queue: int
+    bulkhead_wait: float
+    adaptive_concurrency: bool
+    throttle: float
     max_origins: int
+    deadline_mode: Literal["observe", "propagate", "enforce"]
+    deadline_max: float
+    timeout_header: str
+    attempt_header: str
+    strict: bool
+    destinations: Sequence[str]
+    shared_state: str
+    shared_quorum: int
+    reload_every: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +118,7 @@ class Settings:
     enabled: bool = True
     problem_details: bool = True
     resilience: ResilienceSettings
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     tracing: TracingSettings
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -100,6 +127,7 @@ class Settings:
         for holder, key in (
             (self, name),
             (self.resilience, name),
+            (self.service, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
             (self.tracing.telling, name),
         ):

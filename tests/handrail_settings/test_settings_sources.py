@@ -57,6 +57,7 @@ def test_every_name_works_in_every_source(tmp_path: Path) -> None:
     values = {name: load({}, {}, tmp_path).value(name) for name in KINDS}
     # Where the default is nothing, an empty variable would count as unset.
     values |= {"route_sampling": (("/a", 0.5), ("/b/{id}", 0.0)), "prometheus_path": "/metrics"}
+    values |= {"shared_state": "redis://127.0.0.1:1", "breaker_routes": ("/a", "/b/*")}
     values |= {name: ("10.0.0.0/8", "10.1.1.1") for name in KINDS if values[name] == ()}
     toml = "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
     environ = {f"HANDRAIL_{name.upper()}": _text(value) for name, value in values.items()}

@@ -21,7 +21,21 @@ def test_settings_are_frozen() -> None:
         ResilienceSettings().attempts = 4  # type: ignore[misc]  # the point of the test
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(ResilienceSettings)])
+NO_NUMBERS = {"adaptive_concurrency", "breaker_routes", "idempotency_keys"}
+NUMBERS = [field.name for field in fields(ResilienceSettings) if field.name not in NO_NUMBERS]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("adaptive_concurrency", 1), ("breaker_routes", ("charges",)), ("idempotency_keys", "never")],
+)
+def test_what_is_no_number_is_checked_as_well(name: str, value: object) -> None:
+    """A choice that does not exist, a path that is none: one problem, with what is allowed."""
+    (problem,) = replace(ResilienceSettings(), **{name: value}).problems()  # type: ignore[arg-type]  # wrong on purpose
+    assert problem[:2] == (name, value)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [-1, inf, nan, "many", None, True])
 def test_every_field_refuses_what_is_no_number_of_its_kind(name: str, value: object) -> None:
     """One problem, that names the field, its value and what is allowed; nothing is blamed on its partners."""
