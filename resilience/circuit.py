@@ -94,6 +94,32 @@ class CircuitBreaker:
         with self._lock:
             return 0.0 if self._window is not None else max(0.0, self._next_probe - self._now())
 
+    def force_open(self, seconds: float, cause: str = "shared") -> bool:
+        """Open a closed circuit for `seconds`, with one probe after; True where it was closed.
+
+        One that is open already keeps its own time. Safe for threads.
+        """
+        with self._lock:
+            if self._window is None:
+                return False
+            bad, calls = self._window.counts(self._now())
+            self._window = None
+            self._next_probe = self._now() + seconds
+            self._last_rate, self._last_calls = (bad / calls if calls else 0.0), calls
+            self._machine.open()
+            changed = CircuitChanged(
+                self.target,
+                "",
+                before=self._noted.before,
+                after=self._noted.after,
+                failure_rate=self._last_rate,
+                calls=self._last_calls,
+                open_for=seconds,
+                cause=cause,
+            )
+        self._tools.emit(changed)
+        return True
+
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
         now, success = self._now, Count.SUCCESS

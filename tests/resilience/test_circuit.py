@@ -153,6 +153,19 @@ def test_a_refusal_further_in_is_neutral() -> None:
     assert bench.breaker.counts() == (0.0, 0)
 
 
+def test_a_closed_circuit_opens_by_force_and_probes_after() -> None:
+    """What others know opens it for the given time; one that is open keeps its own."""
+    bench = Bench()
+    assert bench.breaker.force_open(3.0)
+    assert not bench.breaker.force_open(9.0)
+    assert (bench.breaker.state, bench.breaker.retry_after()) == ("open", 3.0)
+    (changed,) = bench.told.of(CircuitChanged)
+    assert (changed.cause, changed.open_for) == ("shared", 3.0)
+    bench.clock.advance(3.0)
+    bench.play("ok")
+    assert bench.breaker.state == "closed"
+
+
 def test_repr_states_the_rule() -> None:
     """What `print(pipeline)` shows of it."""
     assert repr(Bench().breaker) == "CircuitBreaker(50 % of >= 4 calls in 10 s, open 5 s, 1 probe)"
