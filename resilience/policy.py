@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from .call import Call
 from .clock import Clock, Jitter, SystemClock, system_random
 from .events import Listener, Listeners
+from .outbound.headers import HeaderNames
 
 __all__ = ["Next", "NextSync", "Policy", "Tools"]
 
@@ -22,6 +23,8 @@ class Tools:
     clock: Clock = field(default_factory=SystemClock)
     jitter: Jitter = system_random
     emit: Listener = field(default_factory=Listeners)
+    headers: HeaderNames = field(default_factory=HeaderNames)
+    """The names under which attempts tell the peer of themselves."""
 
 
 class Policy(Protocol):

@@ -19,6 +19,7 @@ from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from .resilience.errors import SettingsError
 from .resilience.events import Listeners
+from .resilience.outbound.headers import HeaderNames
 from .resilience.policy import Tools
 from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
@@ -41,7 +42,9 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.listeners = Listeners()
-        self.registry = Registry(settings.resilience, Tools(emit=self.listeners))
+        self.registry = Registry(
+            settings.resilience, Tools(emit=self.listeners, headers=HeaderNames.of(settings.service))
+        )
         self.undo: list[Callable[[], None]] = []
         self._tracing: Any = None
         self._tracing_lock = threading.Lock()
