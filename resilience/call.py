@@ -80,6 +80,10 @@ class Wire(Protocol[R]):
         """The raw `Retry-After` of a result; asked only after a failure."""
         ...
 
+    def header(self, result: R, name: str) -> str | None:
+        """A header of a result, `name` in lower case; asked after a failure, and of answers to POST and PATCH."""
+        ...
+
     def discard(self, result: R) -> Awaitable[None]:
         """Release a result that will not reach the caller."""
         ...
@@ -148,6 +152,13 @@ class Call(Generic[R]):
         """The Idempotency-Key that handrail gave this call: the same on every attempt."""
         self.timer: Expirable | None = None
         """The running attempt's timer: tells a timeout of ours from a cancellation."""
+
+    def likeness(self) -> object:
+        """Equal for the same request made again, to be kept for seconds; None where the library cannot tell.
+
+        Asked only after all retries failed, and of the next call to the same origin.
+        """
+        return None
 
     @property
     def timed_out(self) -> bool:

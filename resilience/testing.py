@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from .call import Call, Resend
@@ -118,9 +118,11 @@ class RecordingListener:
 class Reply:
     """What a ScriptedWire answers with."""
 
-    def __init__(self, status: int, retry_after: str | None = None) -> None:
+    def __init__(self, status: int, retry_after: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         self.status = status
         self.retry_after = retry_after
+        self.headers = headers or {}
+        """By their names in lower case."""
 
     def __repr__(self) -> str:
         return f"Reply({self.status})"
@@ -200,6 +202,9 @@ class ScriptedWire:
 
     def retry_after(self, result: Reply) -> str | None:
         return result.retry_after
+
+    def header(self, result: Reply, name: str) -> str | None:
+        return result.headers.get(name)
 
     async def discard(self, result: Reply) -> None:
         self.discarded.append(result)

@@ -58,6 +58,10 @@ class Exchange(Call["httpx.Response"]):
         sent.extensions = {**request.extensions, CALL: self}
         return sent
 
+    def likeness(self) -> object:
+        content = self.request.__dict__.get("_content")  # none where the body is not in memory
+        return None if content is None else hash((str(self.request.url), content))
+
     def failed(self) -> None:
         """The peer may have seen this request: what is good for one sending is spent."""
         if self.resend is not Resend.ONE_SHOT and one_time(self.request.headers):
@@ -128,6 +132,10 @@ class HttpxWire:
 
     def retry_after(self, result: "httpx.Response") -> str | None:
         text: str | None = result.headers.get("retry-after")
+        return text
+
+    def header(self, result: "httpx.Response", name: str) -> str | None:
+        text: str | None = result.headers.get(name)
         return text
 
     async def discard(self, result: "httpx.Response") -> None:
