@@ -22,6 +22,7 @@ class Library:
     """One of `httpx` and `httpx2`: its body classes, its errors, its default timeout."""
 
     def __init__(self, module: ModuleType) -> None:
+        self.module = module
         self.byte_stream: type = module.ByteStream
         self._sync_body: Any = type("HeldBody", (SyncChunks, module.SyncByteStream), {})
         self._async_body: Any = type("HeldAsyncBody", (AsyncChunks, module.AsyncByteStream), {})

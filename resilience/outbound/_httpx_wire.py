@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..call import Call, Resend
 from ..classify import Verdict, of_status
+from ._httpx_headers import Telling
 from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
@@ -45,7 +46,7 @@ class Exchange(Call["httpx.Response"]):
         self.request = request
         self.hold = hold
 
-    def copy(self) -> "httpx.Request":
+    def copy(self, telling: Telling) -> "httpx.Request":
         """The request for one attempt.
 
         Each starts from the request as the code wrote it: what the layers below add (trace
@@ -56,6 +57,7 @@ class Exchange(Call["httpx.Response"]):
         sent: httpx.Request = object.__new__(type(request))
         sent.__dict__.update(request.__dict__)
         sent.extensions = {**request.extensions, CALL: self}
+        sent.headers = telling.headers(request.headers, self)
         return sent
 
     def likeness(self) -> object:
@@ -79,13 +81,14 @@ class HttpxWire:
         self.library = library
         self._tools = tools
         self._holder = Holder(library, tools)
+        self._telling = Telling(library.module, tools)
         # A tracer's wrapper must be bound to see the transport as its instance; isinstance() takes it for a function.
         self.handle: Handler = original if type(original) is FunctionType else _binding(original)
 
     async def send(self, call: Call["httpx.Response"]) -> "httpx.Response":
         assert isinstance(call, Exchange)
         try:
-            response: httpx.Response = await self.handle(call.transport, call.copy())
+            response: httpx.Response = await self.handle(call.transport, call.copy(self._telling))
             if call.hold and self._holder.wants(response, call.hold):
                 await self._holder.hold(response, call, call.hold)
         except BaseException:
@@ -100,7 +103,7 @@ class HttpxWire:
 
     def send_sync(self, call: Call["httpx.Response"]) -> "httpx.Response":
         assert isinstance(call, Exchange)
-        request = call.copy()
+        request = call.copy(self._telling)
         theirs = request.extensions.get("timeout", {})
         bounds: dict[str, float | None] | None = None  # httpcore reads them anew for the body
         if call.attempt_ends < inf:
