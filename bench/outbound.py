@@ -1,9 +1,10 @@
-"""An outbound call that goes well: plain httpx, contrib's span, a stack made by hand, and ours.
+"""An outbound call that goes well: plain httpx, contrib's span, a stack made by hand, and ours; to one origin or many.
 
 Everything of httpx runs; only the connection pool below its transport answers by itself.
 """
 
 import itertools
+import os
 from collections.abc import Awaitable, Callable
 
 import httpcore
@@ -20,7 +21,8 @@ from .work import Contender, Work
 
 __all__ = ["CONTENDERS"]
 
-URL = "http://payment.example.test:8003/charges/"
+MANY = (100, 10_000)
+"""Numbers of origins besides one."""
 
 Once = Callable[[], Awaitable[object]]
 
@@ -40,12 +42,13 @@ class _Pool:
         """Nothing is open."""
 
 
-def _plain() -> Once:
+def _plain(origins: int = 1) -> Once:
     transport = httpx.AsyncHTTPTransport()
     transport._pool = _Pool()  # type: ignore[assignment] # the wire is what is left out
     client = httpx.AsyncClient(transport=transport)
+    hosts = itertools.cycle(f"http://payment{number}.example.test:8003/charges/" for number in range(origins))
     numbers = itertools.cycle(range(4001))  # as in `load`: nobody's cache answers
-    return lambda: client.get(f"{URL}{next(numbers)}")
+    return lambda: client.get(f"{next(hosts)}{next(numbers)}")
 
 
 def _hand_made() -> Once:
@@ -85,6 +88,11 @@ def _all_of_it() -> None:
     _wire.switch_on({})
 
 
+def _pipeline() -> None:
+    os.environ["OTEL_SDK_DISABLED"] = "true"
+    _all_of_it()
+
+
 def _work(switch_on: Callable[[], None], calls: Callable[[], Once] = _plain) -> Callable[[SpanProcessor], Work]:
     def make(processor: SpanProcessor) -> Work:
         trace.set_tracer_provider(everything(processor))
@@ -94,6 +102,19 @@ def _work(switch_on: Callable[[], None], calls: Callable[[], Once] = _plain) -> 
     return make
 
 
+def _to_many(origins: int) -> list[Contender]:
+    def calls() -> Once:
+        return _plain(origins)
+
+    bare = f"{BARE}-{origins}"
+    return [
+        Contender(bare, f"httpx alone, {origins} origins", _work(lambda: None, calls)),
+        Contender(f"call-contrib-{origins}", "contrib httpx, no metrics", _work(_contrib, calls), bare),
+        Contender(f"call-pipeline-{origins}", "handrail without tracing", _work(_pipeline, calls), bare),
+        Contender(f"call-ours-{origins}", "handrail, all of it", _work(_all_of_it, calls), bare),
+    ]
+
+
 BARE = "call-bare"
 
 CONTENDERS = [
@@ -101,5 +122,7 @@ CONTENDERS = [
     Contender("call-contrib", "contrib httpx, no metrics", _work(_contrib), BARE),
     Contender("call-stack", "contrib httpx + tenacity + pybreaker", _work(_contrib, _hand_made), BARE),
     Contender("call-span", "handrail's CLIENT span", _work(_attempt_span), BARE),
-    Contender("call-ours", "handrail: span, retry, breaker, timeouts", _work(_all_of_it), BARE),
+    Contender("call-pipeline", "handrail without tracing: all policies", _work(_pipeline), BARE),
+    Contender("call-ours", "handrail: span and all policies", _work(_all_of_it), BARE),
+    *itertools.chain.from_iterable(map(_to_many, MANY)),
 ]

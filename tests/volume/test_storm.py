@@ -1,0 +1,22 @@
+"""The storm in small: few requests, short times; `python -m tests.volume.storm` is the whole of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.volume.storm import storm
+
+OPEN_FOR = 2
+
+
+@pytest.mark.parametrize("mode", ["dead", "sick"])
+def test_a_chain_of_four_adds_no_load_and_heals(tmp_path: Path, mode: str) -> None:
+    """What reaches the failing last hop is at most 1.25 x what came in; healed, all is well an open period later."""
+    settings = {"HANDRAIL_BREAKER_OPEN_FOR": str(OPEN_FOR), "HANDRAIL_BREAKER_OPEN_MAX": str(OPEN_FOR)}
+    found = storm("handrail", mode, tmp_path, rate=60, seconds=5, after=8, settings=settings)
+    assert found.good_before == 1
+    assert found.inbound == 300
+    assert 0 < found.amplification <= 1.25
+    assert found.recovery is not None
+    # jitter of the open time, the second in which it ends, and one more for a busy machine
+    assert found.recovery <= OPEN_FOR + 2
