@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .budget import Budget
     from .call import Call, Resend, Wire, current_deadline, deadline
     from .circuit import CircuitBreaker
     from .classify import Count, Verdict, of_status
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .policy import Next, NextSync, Policy, Tools
     from .registry import Entry, Registry
-    from .retry import Retry, may_resend
+    from .retry import Retry
+    from .rules import may_resend
     from .settings import ResilienceSettings
     from .timeouts import AttemptTimeout, TotalTimeout
 
 __all__ = [
     "AttemptTimedOut",
     "AttemptTimeout",
+    "Budget",
     "BulkheadFull",
     "Call",
     "CircuitBreaker",
@@ -77,6 +80,7 @@ __all__ = [
 _HOME = {
     name: module
     for module, names in {
+        "budget": "Budget",
         "call": "Call Resend Wire current_deadline deadline",
         "circuit": "CircuitBreaker",
         "classify": "Count Verdict of_status",
@@ -87,7 +91,8 @@ _HOME = {
         "pipeline": "Pipeline",
         "policy": "Next NextSync Policy Tools",
         "registry": "Entry Registry",
-        "retry": "Retry may_resend",
+        "retry": "Retry",
+        "rules": "may_resend",
         "settings": "ResilienceSettings",
         "timeouts": "AttemptTimeout TotalTimeout",
     }.items()

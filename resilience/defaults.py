@@ -1,6 +1,8 @@
 """The one list that states which policies stand around an outbound call, and in which order."""
 
+from .budget import Budget
 from .circuit import CircuitBreaker
+from .keys import Keys
 from .pipeline import Pipeline
 from .policy import Tools
 from .retry import Retry
@@ -13,10 +15,14 @@ __all__ = ["OriginState", "standard"]
 class OriginState:
     """What is remembered of one origin: shared by all pipelines to it, whatever their settings."""
 
-    __slots__ = ("breaker", "target")
+    __slots__ = ("breaker", "budget", "keys", "target")
 
     def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
         self.target = target
+        self.budget = Budget(
+            ratio=settings.retry_budget, window=settings.retry_budget_window, floor=settings.retry_budget_floor
+        )
+        self.keys = Keys(target, tools)
         self.breaker = CircuitBreaker(
             target,
             failure_rate=settings.breaker_failure_rate,
@@ -49,6 +55,9 @@ def standard(
             backoff_base=given.backoff_base,
             backoff_cap=given.backoff_cap,
             longest_wait=given.total_timeout,
+            budget=state.budget,
+            keys=state.keys,
+            key_mode=given.idempotency_keys,
             tools=tools,
         ),
         state.breaker,

@@ -53,7 +53,7 @@ def test_the_order_is_stated() -> None:
     """`print(pipeline)` shows the nesting and the numbers of the standard list, outermost first."""
     assert str(standard("http://peer")) == (
         "TotalTimeout(30 s)"
-        " > Retry(3 attempts, full jitter 0.1 s to 5 s)"
+        " > Retry(3 attempts, full jitter 0.1 s to 5 s, budget 20 % of calls, at least 10, in 10 s)"
         " > CircuitBreaker(50 % of >= 10 calls in 30 s, open 15 s, 1 probe)"
         " > AttemptTimeout(10 s)"
         " > call"
@@ -68,13 +68,16 @@ def test_the_list_takes_every_number_from_the_settings() -> None:
         attempts=5,
         backoff_base=0.2,
         backoff_cap=2,
+        retry_budget=0.1,
+        retry_budget_floor=5,
+        retry_budget_window=20,
         breaker_failure_rate=0.25,
         breaker_minimum_calls=8,
         breaker_window=12,
         breaker_open_for=6,
     )
     assert str(standard("http://peer", settings)) == (
-        "TotalTimeout(20 s) > Retry(5 attempts, full jitter 0.2 s to 2 s)"
+        "TotalTimeout(20 s) > Retry(5 attempts, full jitter 0.2 s to 2 s, budget 10 % of calls, at least 5, in 20 s)"
         " > CircuitBreaker(25 % of >= 8 calls in 12 s, open 6 s, 1 probe) > AttemptTimeout(4 s) > call"
     )
 
