@@ -1,5 +1,6 @@
 """The one list that states which policies stand around an outbound call, and in which order."""
 
+from ._circuit_rules import Rules
 from .budget import Budget
 from .circuit import CircuitBreaker
 from .keys import Keys
@@ -23,14 +24,7 @@ class OriginState:
             ratio=settings.retry_budget, window=settings.retry_budget_window, floor=settings.retry_budget_floor
         )
         self.keys = Keys(target, tools)
-        self.breaker = CircuitBreaker(
-            target,
-            failure_rate=settings.breaker_failure_rate,
-            minimum_calls=settings.breaker_minimum_calls,
-            window=settings.breaker_window,
-            open_for=settings.breaker_open_for,
-            tools=tools,
-        )
+        self.breaker = CircuitBreaker(target, Rules.of(settings), tools=tools)
 
 
 def standard(

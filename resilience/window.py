@@ -1,4 +1,4 @@
-"""Successes and failures of the last seconds, in a ring of buckets."""
+"""Successes, failures and slow calls of the last seconds, in a ring of buckets."""
 
 from math import inf, nextafter
 
@@ -10,34 +10,45 @@ _BUCKETS = 10
 class Window:
     """Counts that forget: a call is forgotten between 9/10 and 10/10 of `seconds` after it ended.
 
-    Whoever shares one among threads holds a lock, with one exception: before `ends`, a success is
-    counted by `fresh += 1` alone. Times are monotonic seconds; one that is older than the newest
-    seen counts as the newest.
+    Whoever shares one among threads holds a lock, with one exception: before `ends`, a success
+    that was not slow is counted by `fresh += 1` alone. Times are monotonic seconds; one that is
+    older than the newest seen counts as the newest.
     """
 
-    __slots__ = ("_bad", "_good", "_slot", "_width", "ends", "fresh")
+    __slots__ = ("_bad", "_good", "_mark", "_older", "_slot", "_slow", "_width", "ends", "fresh", "streak")
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
         self._good = [0] * _BUCKETS
         self._bad = [0] * _BUCKETS
+        self._slow = [0] * _BUCKETS
         self._slot = 0
+        self._older = 0  # successes in all buckets there ever were but the newest
+        self._mark = 0  # successes in all when the newest failure came
+        self.streak = 0
+        """Failures up to the newest with no success between them, however long ago."""
         self.fresh = 0
         """Successes in the newest bucket."""
         self.ends = 0.0
         """When the newest bucket is over."""
 
-    def add_good(self, now: float) -> None:
+    def add_good(self, now: float, slow: bool = False) -> None:
         """Count a success."""
         if now >= self.ends:
             self._advance(now)
         self.fresh += 1
+        self._slow[self._slot] += slow
 
-    def add_bad(self, now: float) -> None:
+    def add_bad(self, now: float, slow: bool = False) -> None:
         """Count a failure."""
         if now >= self.ends:
             self._advance(now)
         self._bad[self._slot] += 1
+        self._slow[self._slot] += slow
+        # Successes pay nothing for the streak: it is broken where their number has changed since the last failure.
+        good = self._older + self.fresh
+        self.streak = self.streak + 1 if good == self._mark else 1
+        self._mark = good
 
     def counts(self, now: float) -> tuple[int, int]:
         """The failures and all calls that are remembered now."""
@@ -46,10 +57,17 @@ class Window:
         bad = sum(self._bad)
         return bad, bad + sum(self._good) + self.fresh
 
+    def slow(self, now: float) -> int:
+        """The slow ones of the calls that are remembered now, whether they failed or not."""
+        if now >= self.ends:
+            self._advance(now)
+        return sum(self._slow)
+
     def _advance(self, now: float) -> None:
+        self._older += self.fresh
         self._good[self._slot], self.fresh = self.fresh, 0
         passed = int((now - self.ends) / self._width) + 1
         for _ in range(min(passed, _BUCKETS)):
             self._slot = (self._slot + 1) % _BUCKETS
-            self._good[self._slot] = self._bad[self._slot] = 0
+            self._good[self._slot] = self._bad[self._slot] = self._slow[self._slot] = 0
         self.ends = max(self.ends + passed * self._width, nextafter(now, inf))  # rounding may fall short

@@ -97,7 +97,7 @@ def test_cancelling_a_probe_at_any_await_hands_the_permit_on() -> None:
 def test_two_hundred_callers_in_half_open_make_one_probe() -> None:
     """Exactly one is sent; the others are refused at once and told when to come back."""
     clock, told = FakeClock(), RecordingListener()
-    pipeline = standard("http://peer", SETTINGS, Tools(clock=clock, emit=told))
+    pipeline = standard("http://peer", SETTINGS, Tools(clock=clock, jitter=lambda: 0.5, emit=told))
     wire = ScriptedWire("ok", clock=clock, takes=1.0)
 
     async def main() -> list[Reply | BaseException]:
@@ -117,7 +117,7 @@ def test_two_hundred_callers_in_half_open_make_one_probe() -> None:
 def test_a_probe_that_is_never_heard_of_blocks_for_a_while_only() -> None:
     """After `open_for` seconds another call may probe; what the lost one says later changes nothing."""
     clock = FakeClock()
-    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock))
+    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock, jitter=lambda: 0.5))
     pipeline = Pipeline(breaker)
 
     async def main() -> None:
@@ -141,7 +141,7 @@ def test_a_probe_that_is_never_heard_of_blocks_for_a_while_only() -> None:
 def test_a_late_result_of_an_earlier_period_changes_nothing(late: str | int) -> None:
     """A call admitted before the circuit opened neither closes it nor counts when it comes back."""
     clock = FakeClock()
-    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock))
+    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock, jitter=lambda: 0.5))
     pipeline = Pipeline(breaker)
 
     async def main() -> None:
@@ -177,7 +177,7 @@ def test_threads_are_in_the_call_at_the_same_time() -> None:
 def test_threads_in_half_open_make_one_probe() -> None:
     """Eight threads at the same moment: one is sent, seven are refused while it runs."""
     clock = FakeClock()
-    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock))
+    breaker = CircuitBreaker("http://peer", minimum_calls=1, open_for=5.0, tools=Tools(clock=clock, jitter=lambda: 0.5))
     pipeline = Pipeline(breaker)
     pipeline.run_sync(ScriptedWire(503).call())
     clock.advance(5.0)

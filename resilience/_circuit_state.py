@@ -1,0 +1,291 @@
+"""The state of one circuit: the permits that it gives, what it makes of an outcome, and when it changes."""
+
+import threading
+from math import inf, isinf
+from typing import Any
+
+from ._circuit_machine import Machine
+from ._circuit_ramp import Ramp
+from ._circuit_rules import Reason, Rules
+from .call import Call
+from .classify import Count
+from .errors import CircuitOpen
+from .events import CallRejected, CircuitChanged
+from .policy import Tools
+from .window import Window
+
+__all__ = ["Circuit", "Permit"]
+
+_NONE = Reason("failures", 0.0, 0, "")
+_PROBED = Reason("probe", 0.0, 1, "")
+_BY_HAND = Reason("manual", 0.0, 0, "isolated by hand, until it is closed by hand")
+
+
+class _Probe:
+    """The permit of the one call that may try a half-open circuit; `began`: when."""
+
+    __slots__ = ("began",)
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+
+
+Permit = Window | Ramp | _Probe
+"""What an admitted call holds. Permits are compared by identity: each closed period has a window
+of its own, each probe is its own object, so a result that comes after its period counts nowhere."""
+
+
+class Circuit:
+    """Everything of a `CircuitBreaker` but its place around a call. Safe for threads; no lock is held during a call."""
+
+    def __init__(self, target: str, rules: Rules, tools: Tools) -> None:
+        self.target = target
+        self._rules = rules
+        self._tools = tools
+        self._now = tools.clock.now
+        self._lock = threading.Lock()
+        self._machine = Machine(target)
+        # One of these while it is closed (free, or ramping), the third while a probe is under way, else none.
+        self._window: Window | None = Window(rules.window)
+        self._ramp: Ramp | None = None
+        self._probe: _Probe | None = None
+        self._isolated = False
+        self._next_probe = 0.0
+        self._open_time = self._nominal = 0.0  # the last one, and what it was before chance swayed it
+        self._closed_at = -inf
+        self._reason = _NONE
+
+    @property
+    def state(self) -> str:
+        """closed, open or half_open; an open circuit turns half-open with the call that probes it."""
+        return self._machine.state
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it is open by hand."""
+        return self._isolated
+
+    @property
+    def recovering(self) -> bool:
+        """Whether it is closed and lets only some calls through at a time."""
+        ramp = self._ramp
+        return ramp is not None and self._now() < ramp.ends
+
+    @property
+    def reason(self) -> str:
+        """What opened it, in words; empty while it is closed."""
+        return "" if self.state == "closed" else self._reason.text
+
+    def failure_rate(self) -> float:
+        """The share of failures (0..1) in the window, or that which opened the circuit."""
+        return self.counts()[0]
+
+    def counts(self) -> tuple[float, int]:
+        """The failure rate (0..1) and the number of calls it is taken from."""
+        with self._lock:
+            window = self._counting()
+            if window is None:
+                return self._reason.rate, self._reason.calls
+            bad, calls = window.counts(self._now())
+            return (bad / calls if calls else 0.0), calls
+
+    def retry_after(self) -> float:
+        """Seconds until a call may go out; 0 where one would be admitted now, infinite while isolated."""
+        with self._lock:
+            if self._window is not None:
+                return 0.0
+            now = self._now()
+            if self._ramp is not None:
+                return self._ramp.wait() if now < self._ramp.ends else 0.0
+            return max(0.0, self._next_probe - now)
+
+    def isolate(self) -> bool:
+        """Refuse every call until `close` or `reset`. False where that was so already."""
+        with self._lock:
+            if self._isolated:
+                return False
+            self._isolated = True
+            changed = self._opened(_BY_HAND, "", self._now(), inf)
+        self._tools.emit(changed)
+        return True
+
+    def close(self) -> bool:
+        """Let calls through again, along the ramp; ends an isolation too. False where it was closed."""
+        with self._lock:
+            if self._counting() is not None:
+                return False
+            changed = self._closed(_BY_HAND, "", self._now(), None)
+        self._tools.emit(changed)
+        return True
+
+    def reset(self) -> bool:
+        """Close, and forget all that was: counts, ramp and grown open time. False where it was closed."""
+        with self._lock:
+            changed = None
+            if self._counting() is None:
+                changed = self._closed(_BY_HAND, "", self._now(), None)
+            self._ramp, self._window = None, Window(self._rules.window)
+            self._nominal, self._closed_at = 0.0, -inf
+        if changed is None:
+            return False
+        self._tools.emit(changed)
+        return True
+
+    def force_open(self, seconds: float, cause: str = "shared") -> bool:
+        """Open a closed circuit for `seconds`, with one probe after; True where it was closed.
+
+        One that is open already, by itself or by hand, keeps its own time.
+        """
+        with self._lock:
+            window = self._counting()
+            if window is None:
+                return False
+            now = self._now()
+            bad, calls = window.counts(now)
+            reason = Reason(cause, bad / calls if calls else 0.0, calls, "other instances opened theirs")
+            changed = self._opened(reason, "", now, seconds)
+        self._tools.emit(changed)
+        return True
+
+    def retune(self, rules: Rules) -> None:
+        """Other numbers from now on. The state, an open time that runs and an isolation stay.
+
+        Counts stay unless `window` changed. Whether calls are timed is settled when a pipeline is built.
+        """
+        with self._lock:
+            if self._window is not None and rules.window != self._rules.window:
+                self._window = Window(rules.window)
+            self._rules = rules
+
+    def _counting(self) -> Window | None:
+        """The window of the closed period; None while it is not closed."""
+        return self._ramp.window if self._ramp is not None else self._window
+
+    def _admit(self, call: Call[Any]) -> Permit:
+        """A permit, while the circuit is not closed and free; raises CircuitOpen."""
+        changed = None
+        with self._lock:
+            now = self._now()
+            before = self._probe
+            permit = self._permit(now)
+            if permit is None:
+                wait, text = self._refusal(now)
+            elif self._probe is not before and self.state != "half_open":
+                self._machine.half_open()
+                changed = self._change("probe", call.operation)
+        if changed is not None:
+            self._tools.emit(changed)
+        if permit is None:
+            raise self._refuse(call, wait, text)
+        return permit
+
+    def _permit(self, now: float) -> Permit | None:
+        ramp = self._ramp
+        if ramp is not None:
+            if now < ramp.ends:
+                return ramp if ramp.enters() else None
+            self._window, self._ramp = ramp.window, None
+        if self._window is not None:
+            return self._window
+        if now < self._next_probe:
+            return None
+        self._probe = _Probe(now)
+        self._next_probe = now + self._rules.open_for
+        return self._probe
+
+    def _refusal(self, now: float) -> tuple[float, str]:
+        """The seconds until another try makes sense, and what is said."""
+        if self._ramp is not None:
+            wait = self._ramp.wait()
+            return wait, f"recovering for {self.target}: {self._ramp.limit} calls at a time; more in {wait:.2g} s"
+        wait = self._next_probe - now
+        if self._isolated:
+            return wait, f"open for {self.target}: {self._reason.text}"
+        if self._probe is not None:
+            return wait, f"half-open for {self.target}: a probe is under way; next probe in {wait:.1f} s at most"
+        return wait, f"open for {self.target}: {self._reason.text}; next probe in {wait:.1f} s"
+
+    def _settle(self, permit: Permit, call: Call[Any], count: Count, slow: bool = False) -> None:
+        """Take the outcome of a call that was admitted."""
+        with self._lock:
+            changed = self._counted(permit, call, count, slow)
+            if self._window is None and self._ramp is None:
+                call.held_until = self._next_probe
+        if changed is not None:
+            self._tools.emit(changed)
+
+    def _counted(self, permit: Permit, call: Call[Any], count: Count, slow: bool) -> CircuitChanged | None:
+        if isinstance(permit, _Probe):
+            return self._probed(permit, call, count, slow) if permit is self._probe else None
+        now = self._now()
+        ramping = False
+        if isinstance(permit, Ramp):
+            window = permit.window
+            limit = permit.leaves(count is Count.SUCCESS and not slow)
+            ramping = permit is self._ramp and now < permit.ends
+            if ramping and limit >= self._rules.ramp:
+                self._window, self._ramp = window, None
+        else:
+            window = permit
+        if count is Count.NEUTRAL or window is not self._counting():
+            return None
+        (window.add_good if count is Count.SUCCESS else window.add_bad)(now, slow)
+        if count is Count.SUCCESS and not slow:
+            return None
+        reason = self._rules.against(window, now, ramping=ramping)
+        return self._opened(reason, call.operation, now) if reason is not None else None
+
+    def _probed(self, probe: _Probe, call: Call[Any], count: Count, slow: bool) -> CircuitChanged | None:
+        now = self._now()
+        self._probe = None
+        if count is Count.NEUTRAL:
+            self._next_probe = now
+            return None
+        if count is Count.FAILURE or slow:
+            reason = self._rules.against_probe(count is Count.FAILURE)
+            return self._opened(reason, call.operation, now)
+        return self._closed(_PROBED, call.operation, now, now - probe.began)
+
+    def _opened(self, reason: Reason, operation: str, now: float, seconds: float | None = None) -> CircuitChanged:
+        """Open for `seconds`, or as long as the rules say."""
+        if self._counting() is not None and now - self._closed_at >= self._rules.window:
+            self._nominal = 0.0  # it went well for long enough
+        if seconds is None:
+            self._nominal, seconds = self._rules.open_time(self._nominal, self._tools.jitter())
+        self._window = self._ramp = self._probe = None
+        self._reason, self._open_time, self._next_probe = reason, seconds, now + seconds
+        self._machine.open()
+        return self._change(reason.cause, operation)
+
+    def _closed(self, reason: Reason, operation: str, now: float, trip: float | None) -> CircuitChanged:
+        rules = self._rules
+        window = Window(rules.window)
+        if rules.ramps:
+            self._ramp = Ramp(window, now + rules.window, trip)
+        else:
+            self._window = window
+        self._probe, self._isolated, self._closed_at, self._reason = None, False, now, reason
+        self._machine.close()
+        return self._change(reason.cause, operation)
+
+    def _change(self, cause: str, operation: str) -> CircuitChanged:
+        reason, machine = self._reason, self._machine
+        return CircuitChanged(
+            self.target,
+            operation,
+            before=machine.before,
+            after=machine.after,
+            failure_rate=reason.rate,
+            calls=reason.calls,
+            open_for=0.0 if isinf(self._open_time) else self._open_time,
+            cause=cause,
+        )
+
+    def _refuse(self, call: Call[Any], wait: float, text: str) -> CircuitOpen:
+        after = None if isinf(wait) else wait
+        if call.attempt == 1:
+            # A refused resend is told by Retry: that call was sent, and its own outcome goes up.
+            self._tools.emit(
+                CallRejected(self.target, call.operation, CircuitOpen.policy, "handrail.CircuitOpen", after)
+            )
+        return CircuitOpen(f"circuit {text}", target=self.target, retry_after=after)
