@@ -1,14 +1,14 @@
-"""One logical outbound call on its way through the pipeline, and the caller's deadline."""
+"""One logical outbound call on its way through the pipeline, and what is known of the request that makes it."""
 
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
 from .classify import OK, Verdict
-from .clock import Clock, SystemClock
+from .bound import current_deadline, deadline
 
 __all__ = [
     "Call",
@@ -24,7 +24,6 @@ __all__ = [
 
 R = TypeVar("R")
 
-_deadline: ContextVar[float | None] = ContextVar("handrail_deadline", default=None)
 inbound_attempt: ContextVar[int] = ContextVar("handrail_inbound_attempt", default=1)
 """Which attempt of its caller the request at hand is; 2 and more are retries of somebody further out."""
 under_way: ContextVar["Call[Any] | None"] = ContextVar("handrail_under_way", default=None)
@@ -52,6 +51,8 @@ class Resend(Enum):
     """Its credentials are good for one request: only where it provably never left."""
     ONE_SHOT = "one_shot"
     """The body can be read only once: never."""
+    THEIRS = "theirs"
+    """The code gave its client retries of its own: those are its wish, and ours would multiply with them."""
 
 
 class Wire(Protocol[R]):
@@ -181,20 +182,3 @@ def discard_stale_sync(call: Call[R]) -> None:
     if stale is not None:
         with suppress(Exception):
             call.wire.discard_sync(stale)
-
-
-def current_deadline() -> float | None:
-    """When the work at hand must be over, in monotonic seconds, or None."""
-    return _deadline.get()
-
-
-@contextmanager
-def deadline(seconds: float, clock: Clock | None = None) -> Iterator[float]:
-    """Bound every outbound call of the block. A deadline already set is never moved later."""
-    ends = (clock or SystemClock()).now() + seconds
-    outer = _deadline.get()
-    token = _deadline.set(ends if outer is None else min(outer, ends))
-    try:
-        yield min(ends, outer if outer is not None else ends)
-    finally:
-        _deadline.reset(token)
