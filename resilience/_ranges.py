@@ -6,7 +6,7 @@ from operator import ge, le
 
 from .settings import Problem, ResilienceSettings
 
-__all__ = ["problems"]
+__all__ = ["BOUNDS", "problems"]
 
 _DAY = 86_400.0
 _SECONDS = "seconds from 0.001 to 86400"
@@ -56,6 +56,14 @@ _TOGETHER: list[tuple[str, str, Callable[[float, float], bool], str]] = [
     ("breaker_window", "attempt_timeout", _twice, "at least twice attempt_timeout, which is {:g} s"),
     ("breaker_open_max", "breaker_open_for", ge, "at least breaker_open_for, which is {:g} s"),
 ]
+
+BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
+    ("attempt_timeout", "total_timeout", min, 1.0),
+    ("backoff_base", "backoff_cap", min, 1.0),
+    ("breaker_window", "attempt_timeout", max, 2.0),
+    ("breaker_open_max", "breaker_open_for", max, 1.0),
+)
+"""What gives way where it was not chosen: the field, what it gives way to, and how."""
 
 
 def problems(settings: ResilienceSettings) -> list[Problem]:

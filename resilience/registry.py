@@ -1,33 +1,59 @@
 """One pipeline for each origin of this process, and never more than a set number of them."""
 
 import threading
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 
 from .circuit import CircuitBreaker
 from .defaults import OriginState, standard
+from .fallback import Fallback
+from .origins import Key, OriginRule, settings_of, text_of
+from .overrides import Override, at_hand
 from .pipeline import Pipeline
 from .policy import Tools
 from .settings import ResilienceSettings
 
 __all__ = ["Entry", "Registry"]
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_VARIANTS = 32
+"""Pipelines of one origin under different policies of the code, kept at a time."""
 _ROOM = 8  # one sweep frees an eighth, so that a crawl does not sweep for every new origin
 
 
 class Entry:
     """What is kept for one origin."""
 
-    __slots__ = ("pipeline", "settings", "state", "target", "used")
+    __slots__ = ("_tools", "_variants", "pipeline", "settings", "state", "target", "times_chosen", "used")
 
-    def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
+    def __init__(
+        self, target: str, settings: ResilienceSettings, tools: Tools, state: OriginState | None = None
+    ) -> None:
         self.target = target
         """The origin as text, without its scheme's default port: `http://host:8003`."""
         self.settings = settings
         """Those of this origin."""
-        self.state = OriginState(target, settings, tools)
+        self.state = state or OriginState(target, settings, tools)
         self.pipeline: Pipeline = standard(target, settings, tools, self.state)
         self.used = False
         """Asked for again since it was made, or since the last sweep."""
+        self.times_chosen = False
+        """Whether the code said by `handrail.policy` how long its calls may take: no other wish of its counts then."""
+        self._tools = tools
+        self._variants: dict[object, Entry] = {}
+
+    def under(self, override: Override) -> "Entry":
+        """The same origin under an override: a pipeline of its own around the same state."""
+        found = self._variants.get(override.key)
+        if found is None:
+            # Without a lock: two threads that cross make two of them, which are the same in all that counts.
+            found = Entry(self.target, override.over(self.settings), self._tools, self.state)
+            found.times_chosen = override.times_chosen
+            if override.fallback is not None:
+                found.pipeline = Pipeline(Fallback(tools=self._tools), *found.pipeline.policies)
+            if len(self._variants) >= _VARIANTS:
+                self._variants = {}
+            self._variants[override.key] = found
+        return found
 
     @property
     def breaker(self) -> CircuitBreaker:
@@ -42,35 +68,63 @@ class Entry:
 class Registry:
     """The pipelines of all origins, made when first asked for. Safe for threads."""
 
-    def __init__(self, settings: ResilienceSettings | None = None, tools: Tools | None = None) -> None:
+    def __init__(
+        self,
+        settings: ResilienceSettings | None = None,
+        tools: Tools | None = None,
+        rules: Iterable[OriginRule] = (),
+    ) -> None:
         self.settings = settings or ResilienceSettings()
         self.tools = tools or Tools()
-        self._entries: dict[tuple[str, str, int], Entry] = {}
+        self.rules = tuple(rules)
+        """What is set for single origins."""
+        self.on_new: Callable[[], None] | None = None
+        """Called when an origin is met for the first time."""
+        self._entries: dict[Key, Entry] = {}
         self._lock = threading.Lock()
 
     def pipeline(self, scheme: str, host: str, port: int) -> Entry:
-        """The entry of an origin; scheme and host in lower case, IPv6 without brackets."""
+        """The entry of an origin, as the policy of the code at hand has it; scheme and host in lower case, IPv6
+        without brackets.
+        """
         entry = self._entries.get((scheme, host, port))
         if entry is None:
-            return self._make(scheme, host, port)
-        entry.used = True
-        return entry
+            entry = self._make((scheme, host, port))
+        else:
+            entry.used = True
+        override = at_hand.get()
+        return entry if override is None else entry.under(override)
+
+    def renew(self, settings: ResilienceSettings, rules: Iterable[OriginRule] = ()) -> None:
+        """Let other settings hold for the next calls; those under way keep theirs.
+
+        What is remembered of an origin is kept, but for what has changed settings of its own.
+        """
+        with self._lock:
+            self.settings, self.rules = settings, tuple(rules)
+            for key, entry in list(self._entries.items()):
+                now = settings_of(settings, self.rules, key)
+                if now != entry.settings:
+                    fresh = Entry(entry.target, now, self.tools, _renewed(entry, now, self.tools))
+                    fresh.used = entry.used
+                    self._entries[key] = fresh
 
     def entries(self) -> list[Entry]:
         """All that is kept, by target."""
         with self._lock:
             return sorted(self._entries.values(), key=lambda entry: entry.target)
 
-    def _make(self, scheme: str, host: str, port: int) -> Entry:
-        key = (scheme, host, port)
-        target = _target(scheme, host, port)
+    def _make(self, key: Key) -> Entry:
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
                 if len(self._entries) >= self.settings.max_origins:
                     self._sweep()
-                entry = self._entries[key] = Entry(target, self.settings, self.tools)
-            return entry
+                settings = settings_of(self.settings, self.rules, key)
+                entry = self._entries[key] = Entry(text_of(key), settings, self.tools)
+        if self.on_new is not None:
+            self.on_new()
+        return entry
 
     def _sweep(self) -> None:
         # Calls under way keep the pipeline that they run in; only its memory of failures ends with it.
@@ -81,7 +135,21 @@ class Registry:
             entry.used = False
 
 
-def _target(scheme: str, host: str, port: int) -> str:
-    if ":" in host:
-        host = f"[{host}]"
-    return f"{scheme}://{host}" if _DEFAULT_PORTS.get(scheme) == port else f"{scheme}://{host}:{port}"
+_OWN = {
+    "breaker": ("breaker_",),
+    "routes": ("breaker_",),
+    "budget": ("retry_budget",),
+    "bulkhead": ("bulkhead_", "adaptive_"),
+    "throttle": ("throttle",),
+}
+"""The settings that belong to what is remembered, by how their names begin; the rest has none of its own."""
+
+
+def _renewed(entry: Entry, settings: ResilienceSettings, tools: Tools) -> OriginState:
+    """What is remembered of an origin, for other settings: new is only what these concern."""
+    state = OriginState(entry.target, settings, tools)
+    for slot in OriginState.__slots__:
+        own = [spec.name for spec in fields(settings) if spec.name.startswith(_OWN.get(slot, ("-",)))]
+        if all(getattr(settings, name) == getattr(entry.settings, name) for name in own):
+            setattr(state, slot, getattr(entry.state, slot))
+    return state

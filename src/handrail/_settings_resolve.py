@@ -3,14 +3,16 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 from ._settings_file import SettingsFile, read
+from ._settings_origins import OriginTables
 from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
+from .resilience._ranges import BOUNDS
 from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings
@@ -21,6 +23,7 @@ __all__ = ["KINDS", "PREFIX", "Resolver"]
 
 PREFIX = "HANDRAIL_"
 DEFAULT = "default"
+ORIGINS = "origins"
 RESERVED = frozenset({"HANDRAIL_JAEGER"})
 """Names of ours that are not settings: where the tests find Jaeger."""
 
@@ -53,6 +56,7 @@ KINDS: Mapping[str, Kind] = {
     **TELLING,
     **_RESILIENCE,
     **_SERVICE,
+    ORIGINS: Kind.ORIGINS,
 }
 """Every setting by its flat name."""
 
@@ -60,13 +64,6 @@ _PLAIN: Mapping[str, str] = {name: name for name in KINDS}
 _VARIABLES: Mapping[str, str] = {name: PREFIX + name.upper() for name in KINDS}
 
 _BOWED = "default, fitted to "
-_BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
-    ("attempt_timeout", "total_timeout", min, 1.0),
-    ("backoff_base", "backoff_cap", min, 1.0),
-    ("breaker_window", "attempt_timeout", max, 2.0),
-    ("breaker_open_max", "breaker_open_for", max, 1.0),
-)
-"""Defaults that give way: the field, what it gives way to, and how."""
 
 _STORE_BYTES = 64 * 1024 * 1024
 _MIN_STORE = 64 * 1024
@@ -89,6 +86,7 @@ class Resolver:
         self._values: dict[str, Value] = {}
         self._written: dict[str, object] = {}
         self._origins: dict[str, str] = dict.fromkeys(KINDS, DEFAULT)
+        self._tables = OriginTables(KINDS)
 
     def resolve(self) -> Resolution:
         """Read the sources from the weakest to the strongest, then check what they come to."""
@@ -97,6 +95,7 @@ class Resolver:
         self._take_environment()
         self._take_arguments()
         resilience = self._resilience()
+        self._problems.extend(self._tables.problems(resilience))
         tracing = self._tracing()
         settings = Settings(
             enabled=bool(self._values.get("enabled", True)),
@@ -104,7 +103,8 @@ class Resolver:
             resilience=resilience,
             service=self._service(),
             tracing=tracing,
-            origins=self._origins,
+            per_origin=self._tables.rules(),
+            origins=self._origins | self._tables.sources(),
         )
         return Resolution(settings=settings, problems=tuple(self._problems), file=self._file)
 
@@ -135,6 +135,10 @@ class Resolver:
                 self._unknown(name, value, "argument", _PLAIN)
 
     def _take(self, name: str, shown: str, value: object, origin: str) -> None:
+        if name == ORIGINS:
+            self._problems.extend(self._tables.take(shown, value, origin))
+            self._origins[name] = origin
+            return
         kind = KINDS[name]
         in_environment = origin.startswith("environment")
         try:
@@ -181,7 +185,7 @@ class Resolver:
 
         A longer attempt than the default total stays one: nobody can tell which of them is meant.
         """
-        for name, bound, better, factor in _BOUNDS:
+        for name, bound, better, factor in BOUNDS:
             limit = better(getattr(settings, name), factor * getattr(settings, bound))
             if self._origins[name] == DEFAULT and limit != getattr(settings, name):
                 change: dict[str, Any] = {name: limit}

@@ -36,6 +36,7 @@ class Kind(Enum):
     PATH = "the path of a folder"
     LIST = "a list of texts, such as a,b"
     RATES = "rates by pattern, such as /search=0.1,/poll/*=0"
+    ORIGINS = 'a table of settings by origin, such as {"http://payment:8003" = {attempts = 1}}'
 
 
 @dataclass(frozen=True, slots=True)

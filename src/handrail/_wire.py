@@ -43,7 +43,9 @@ class Process:
         self.settings = settings
         self.listeners = Listeners()
         self.registry = Registry(
-            settings.resilience, Tools(emit=self.listeners, headers=HeaderNames.of(settings.service))
+            settings.resilience,
+            Tools(emit=self.listeners, headers=HeaderNames.of(settings.service)),
+            settings.per_origin,
         )
         self.undo: list[Callable[[], None]] = []
         self._tracing: Any = None

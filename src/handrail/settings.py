@@ -17,6 +17,9 @@ nothing are refused, except those that Kubernetes makes for a service that is ca
 A default gives way to what was chosen: with `total_timeout = 5` alone an attempt may take 5 s.
 Two chosen values that contradict each other are refused, and so is an attempt that is longer
 than the total.
+
+`origins` holds the outbound settings of single origins, by pattern: a table of TOML, a dict of an
+argument, JSON in HANDRAIL_ORIGINS. They win over the general ones, wherever those stand.
 """
 
 import os
@@ -28,14 +31,45 @@ from typing import Literal, TypedDict
 from ._settings_file import SettingsFile
 from ._settings_values import Problem
 from .resilience.errors import SettingsError
+from .resilience.origins import OriginRule
 from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .tracing.settings import TracingSettings
 
-__all__ = ["Overrides", "Resolution", "Settings", "load", "resolve"]
+__all__ = ["OriginOverrides", "Overrides", "Resolution", "Settings", "load", "resolve"]
 
 
-class Overrides(TypedDict, total=False):
+class OriginOverrides(TypedDict, total=False):
+    """What may be set for a single origin; each one is explained in `handrail.resilience.settings`."""
+
+    total_timeout: float
+    attempt_timeout: float
+    attempts: int
+    backoff_base: float
+    backoff_cap: float
+    breaker_failure_rate: float
+    breaker_minimum_calls: int
+    breaker_window: float
+    breaker_open_for: float
+    breaker_open_max: float
+    breaker_slow_call: float
+    breaker_slow_rate: float
+    breaker_ramp: int
+    breaker_routes: Sequence[str]
+    retry_budget: float
+    retry_budget_window: float
+    retry_budget_floor: int
+    idempotency_keys: Literal["auto", "always", "off"]
+    hedge_after: float
+    stale_on_error: float
+    bulkhead_limit: int
+    bulkhead_queue: int
+    bulkhead_wait: float
+    adaptive_concurrency: bool
+    throttle: float
+
+
+class Overrides(OriginOverrides, total=False):
     """What `protect(app, ...)` takes; each one is explained where its half declares it."""
 
     enabled: bool
@@ -74,31 +108,6 @@ class Overrides(TypedDict, total=False):
     """Serve metrics in Prometheus's format at this path, such as /metrics. Default off."""
     blocked_loop: float
     """Seconds that the event loop may be held before that is told, with the stack. Default 0.1; 0 is off."""
-    total_timeout: float
-    attempt_timeout: float
-    attempts: int
-    backoff_base: float
-    backoff_cap: float
-    breaker_failure_rate: float
-    breaker_minimum_calls: int
-    breaker_window: float
-    breaker_open_for: float
-    breaker_open_max: float
-    breaker_slow_call: float
-    breaker_slow_rate: float
-    breaker_ramp: int
-    breaker_routes: Sequence[str]
-    retry_budget: float
-    retry_budget_window: float
-    retry_budget_floor: int
-    idempotency_keys: Literal["auto", "always", "off"]
-    hedge_after: float
-    stale_on_error: float
-    bulkhead_limit: int
-    bulkhead_queue: int
-    bulkhead_wait: float
-    adaptive_concurrency: bool
-    throttle: float
     max_origins: int
     deadline_mode: Literal["observe", "propagate", "enforce"]
     deadline_max: float
@@ -109,23 +118,28 @@ class Overrides(TypedDict, total=False):
     shared_state: str
     shared_quorum: int
     reload_every: float
+    origins: Mapping[str, OriginOverrides]
+    """Settings of single origins: `{"http://payment:8003": {"attempts": 1}, "https://*.stripe.com": {...}}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Checked settings of one process. `origins` names the source of each flat name."""
+    """Checked settings of one process. `origins` names the source of each flat name, `per_origin` what is set for
+    single origins.
+    """
 
     enabled: bool = True
     problem_details: bool = True
     resilience: ResilienceSettings
     service: ServiceSettings = field(default_factory=ServiceSettings)
     tracing: TracingSettings
+    per_origin: tuple[OriginRule, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> object:
         """The value behind a flat name, such as `attempt_timeout` or `traces_dir`."""
         for holder, key in (
-            (self, name),
+            (self, _OWN_FIELDS.get(name, name)),
             (self.resilience, name),
             (self.service, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
@@ -136,6 +150,7 @@ class Settings:
         raise KeyError(name)
 
 
+_OWN_FIELDS = {"origins": "per_origin"}
 _TRACING_FIELDS = {"traces_dir": "store", "traces_max_bytes": "store_max_bytes"}
 
 

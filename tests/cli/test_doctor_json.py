@@ -118,6 +118,7 @@ NAMES = [
     "shared_state",
     "shared_quorum",
     "reload_every",
+    "origins",
 ]
 
 

@@ -1,0 +1,120 @@
+"""Settings of single origins: which pattern fits which origin, and what its settings come to."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any
+
+from ._ranges import BOUNDS
+from .settings import ResilienceSettings
+
+__all__ = ["DEFAULT_PORTS", "PER_ORIGIN", "OriginRule", "laid", "normal", "parts", "settings_of", "text_of"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+PER_ORIGIN = frozenset(spec.name for spec in fields(ResilienceSettings)) - {"max_origins"}
+"""What may be set for a single origin."""
+
+_PATTERN = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\[[0-9a-f:.]+\]|[^\s/:@?#\[\]]+)(?::(?P<port>[0-9]{1,5}|\*))?/?"
+)
+_LABELS = r"[^.]+(?:\.[^.]+)*"
+
+Key = tuple[str, str, int]
+"""Scheme, host and port of an origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginRule:
+    """What is set for the origins of a pattern, which is in its normal form.
+
+    A pattern is `[scheme://]host[:port]`. In the host `*` stands for one or more labels, within a label for part of
+    it; alone for any host. Without a scheme it fits every one; without a port the scheme's own; port `*` is any.
+    """
+
+    pattern: str
+    values: tuple[tuple[str, object], ...]
+
+    def fits(self, origin: Key) -> bool:
+        """Whether the pattern means this origin. Behind a Unix socket the name in the URL counts."""
+        scheme, host, port = origin
+        wanted, hosts, number = _compiled(self.pattern)
+        if wanted not in ("", scheme) or not hosts.fullmatch(host.partition("@")[0]):
+            return False
+        return number == "*" or port == (int(number) if number else DEFAULT_PORTS.get(scheme))
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Sorts the more specific to the end: one without `*` last, else by the characters that it names."""
+        return "*" not in self.pattern, len(self.pattern.replace("*", ""))
+
+
+def normal(pattern: str) -> str:
+    """A pattern as we write it: lower case, no default port, no slash. ValueError says what is allowed."""
+    found = _PATTERN.fullmatch(pattern.strip().lower())
+    if found is None or not 1 <= int((found["port"] or "1").replace("*", "1")) <= 65535:
+        raise ValueError(
+            "must be [scheme://]host[:port], such as http://payment:8003, https://*.example.com, payment:*"
+        )
+    scheme, host, port = found["scheme"] or "", found["host"], found["port"] or ""
+    if port.isdigit():
+        port = "" if DEFAULT_PORTS.get(scheme) == int(port) else str(int(port))
+    return f"{f'{scheme}://' if scheme else ''}{host}{f':{port}' if port else ''}"
+
+
+def parts(origin: str) -> Key:
+    """Scheme, host and port of an origin that is written in full. ValueError where it is none."""
+    found = _PATTERN.fullmatch(normal(origin))
+    if found is None or "*" in origin:
+        raise ValueError("must be an origin, such as http://payment:8003")
+    scheme = found["scheme"] or "http"
+    port = int(found["port"]) if found["port"] else DEFAULT_PORTS.get(scheme, 80)
+    return scheme, found["host"].strip("[]"), port
+
+
+def text_of(origin: Key) -> str:
+    """An origin as people write it: without its scheme's default port, IPv6 in brackets."""
+    scheme, host, port = origin
+    if ":" in host:
+        host = f"[{host}]"
+    return f"{scheme}://{host}" if DEFAULT_PORTS.get(scheme) == port else f"{scheme}://{host}:{port}"
+
+
+def settings_of(general: ResilienceSettings, rules: Iterable[OriginRule], origin: Key) -> ResilienceSettings:
+    """The settings of one origin. Of several patterns that fit, the most specific wins, field by field.
+
+    More specific is: no `*`, else more characters that are not `*`, else later.
+    """
+    values: dict[str, object] = {}
+    for rule in sorted((rule for rule in rules if rule.fits(origin)), key=lambda rule: rule.rank):
+        values.update(rule.values)
+    return laid(general, values) if values else general
+
+
+def laid(general: ResilienceSettings, values: Mapping[str, object]) -> ResilienceSettings:
+    """`values` over the general settings; what they do not name gives way to them, as a default does."""
+    chosen: dict[str, Any] = dict(values)
+    settings = replace(general, **chosen)
+    for name, bound, better, factor in BOUNDS:
+        limit = better(getattr(settings, name), factor * getattr(settings, bound))
+        if name not in values and limit != getattr(settings, name):
+            change: dict[str, Any] = {name: limit}
+            settings = replace(settings, **change)
+    return settings
+
+
+@cache
+def _compiled(pattern: str) -> tuple[str, re.Pattern[str], str]:
+    found = _PATTERN.fullmatch(pattern)
+    if found is None:
+        raise ValueError(f"{pattern!r} is not in its normal form")
+    host = found["host"].strip("[]")
+    if host == "*":
+        return found["scheme"] or "", re.compile(".*"), found["port"] or ""
+    labels = [_LABELS if label == "*" else _label(label) for label in host.split(".")]
+    return found["scheme"] or "", re.compile(r"\.".join(labels)), found["port"] or ""
+
+
+def _label(text: str) -> str:
+    return "[^.]+".join(re.escape(part) for part in text.split("*"))

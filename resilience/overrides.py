@@ -1,0 +1,62 @@
+"""What the code at hand wants for its calls alone: laid over the settings of whatever origin it calls."""
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from .origins import laid
+from .settings import ResilienceSettings
+
+__all__ = ["FallbackCall", "Override", "at_hand", "enter", "leave"]
+
+FallbackCall = Callable[[Any], object]
+"""Gets the error or the failed result; returns a result of the same client library, on a loop also an awaitable.
+`Any`, because a function that says which of them it takes is no `Callable[[object], object]`."""
+
+
+class Override:
+    """Values by the names of `ResilienceSettings`, and `fallback`. Immutable; `key` is what pipelines are kept by."""
+
+    __slots__ = ("fallback", "key", "outer", "values")
+
+    def __init__(
+        self, values: Mapping[str, object], fallback: FallbackCall | None = None, outer: "Override | None" = None
+    ) -> None:
+        self.values = dict(values)
+        self.fallback = fallback
+        self.outer = outer
+        # Not the callable itself: many are made anew for each call.
+        self.key = (tuple(sorted(self.values.items())), fallback is not None)
+
+    @property
+    def times_chosen(self) -> bool:
+        """Whether it says how long a call may take: then no other wish of the code about that counts."""
+        return not self.values.keys().isdisjoint(("attempt_timeout", "total_timeout"))
+
+    def over(self, settings: ResilienceSettings) -> ResilienceSettings:
+        """The settings of an origin under this override. What an attempt gains, the total gains."""
+        values = dict(self.values)
+        attempt = values.get("attempt_timeout")
+        if isinstance(attempt, float | int) and attempt > settings.attempt_timeout:
+            values.setdefault("total_timeout", settings.total_timeout + attempt - settings.attempt_timeout)
+        return laid(settings, values)
+
+
+at_hand: ContextVar[Override | None] = ContextVar("handrail_policy", default=None)
+"""The override of the code that runs; read once for each call, where its pipeline is looked up."""
+
+
+def enter(values: Mapping[str, object], fallback: FallbackCall | None, *, has_fallback: bool) -> None:
+    """Lay values over those in force, name by name. `has_fallback`: `fallback` is meant, also where it is None."""
+    outer = at_hand.get()
+    if outer is not None:
+        values = {**outer.values, **values}
+        fallback = fallback if has_fallback else outer.fallback
+    at_hand.set(Override(values, fallback, outer))
+
+
+def leave() -> None:
+    """Back to what was in force outside. No token: a block may be left in another context than it was entered in."""
+    inner = at_hand.get()
+    if inner is not None:
+        at_hand.set(inner.outer)
