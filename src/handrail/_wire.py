@@ -61,6 +61,7 @@ class Process:
         from . import _logs, _work
         from ._bridge import Bridge
 
+        self._share()  # first: its settings may be wrong
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
         self._count_decisions()
         self._silence_others()
@@ -69,6 +70,12 @@ class Process:
         self.undo.append(_work.install())
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+
+    def _share(self) -> None:
+        if self.settings.service.shared_state:
+            from . import _shared
+
+            self.undo.append(_shared.install(self.settings, self.registry, self.listeners))
 
     def _count_decisions(self) -> None:
         if self._measuring:
