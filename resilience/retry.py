@@ -23,7 +23,7 @@ R = TypeVar("R")
 OVERLOADED = "x-envoy-overloaded"
 """`true` in an answer: do not retry (Envoy, router filter). Sent by Envoy, and by handrail on the other side."""
 
-_REASONS = {Resend.ONE_SHOT: "one_shot_body", Resend.ONE_TIME: "one_time_credentials"}
+_REASONS = {Resend.ONE_SHOT: "one_shot_body", Resend.ONE_TIME: "one_time_credentials", Resend.THEIRS: "own_retries"}
 
 
 class Retry:

@@ -16,9 +16,9 @@ def may_resend(verdict: Verdict, resend: Resend) -> bool:
     | 500                                          | yes  | no    | no     | no       |
     | anything else                                | no   | no    | no     | no       |
 
-    SAFE are the idempotent methods of RFC 9110, 9.2.2. ONE_TIME is as UNSAFE.
+    SAFE are the idempotent methods of RFC 9110, 9.2.2. ONE_TIME is as UNSAFE, THEIRS as ONE_SHOT.
     """
-    if not verdict.transient or resend is Resend.ONE_SHOT:
+    if not verdict.transient or resend is Resend.ONE_SHOT or resend is Resend.THEIRS:
         return False
     if verdict.never_left or resend is Resend.SAFE:
         return True
