@@ -1,0 +1,184 @@
+"""urllib3: the guard sits on `HTTPConnectionPool.urlopen`, through which everything that uses urllib3 passes.
+
+A call of `requests` (or of urllib3 itself, which calls `urlopen` again for its own retries and redirects) that has
+its policies already passes; it only tells the peer of itself here. Pools that make their connections in their own way
+(Unix sockets, mocks) are left alone.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from urllib3 import connectionpool
+from urllib3.exceptions import MaxRetryError, ResponseError
+from urllib3.util.retry import Retry
+
+from ..call import Resend, under_way
+from ..errors import HandrailError
+from . import _urllib3_library as library
+from ._urllib3_wire import PoolCall, PoolWire, Sending, handler, origin, patched, resend_class, telling
+from ._urllib3_wishes import of_pool
+from .failure import Failure, mark
+
+if TYPE_CHECKING:
+    from ..registry import Entry, Registry
+
+__all__ = ["install"]
+
+_STOCK = Retry.DEFAULT
+_MAKERS = (connectionpool.HTTPConnectionPool._new_conn, connectionpool.HTTPSConnectionPool._new_conn)
+_undo: Callable[[], None] | None = None
+
+
+class _Redirects(Retry):
+    """In the place of urllib3's default: follows redirects as that does, and leaves what failed to the pipeline."""
+
+
+_OURS = _Redirects(3, connect=0, read=0, other=0, respect_retry_after_header=False)
+
+
+class _Guard:
+    """The registry, put around the pools. `on` is false once it was undone."""
+
+    def __init__(self, registry: "Registry", left_alone: Callable[[], bool]) -> None:
+        self.on = True
+        self._registry = registry
+        self._left_alone = left_alone
+
+    def around(self, original: Any) -> Callable[..., Any]:
+        """`urlopen` with the pipeline around it."""
+        wire = PoolWire(original, self._registry.tools)
+        handle = handler(original)
+        tools = self._registry.tools
+        unsaid = inspect.signature(original).parameters["timeout"].default
+
+        @wraps(original)
+        def urlopen(
+            pool: Any,
+            method: str,
+            url: str,
+            body: Any = None,
+            headers: Any = None,
+            retries: Any = None,
+            redirect: bool = True,
+            assert_same_host: bool = True,
+            *more: Any,
+            **rest: Any,
+        ) -> Any:
+            known = under_way.get()
+            if isinstance(known, Sending):
+                headers = telling(known, pool.headers if headers is None else headers, tools)
+                entry = None
+            else:
+                entry = self._entry(pool, url)
+            if entry is None or more:
+                return handle(pool, method, url, body, headers, retries, redirect, assert_same_host, *more, **rest)
+            call = self._call(wire, entry, pool, method, url, body, headers, retries, rest, unsaid)
+            call.redirect, call.same_host = redirect, assert_same_host
+            try:
+                response = entry.pipeline.run_sync(call)
+            except Exception as error:
+                if isinstance(error, HandrailError):
+                    library.dress(error, pool, url)
+                elif call.verdict.transient:
+                    mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+                raise
+            return _as_by_default(response, call) if isinstance(call.retries, _Redirects) else response
+
+        return urlopen
+
+    def _entry(self, pool: Any, url: str) -> "Entry | None":
+        if not self.on or self._left_alone():
+            return None
+        if type(pool)._new_conn not in _MAKERS:
+            return None
+        if url.startswith("/"):
+            return self._registry.pipeline(pool.scheme, pool.host, pool.port) if pool.port else None
+        scheme, _, rest = url.partition("://")
+        found = origin(scheme, rest.partition("/")[0])
+        return None if found is None else self._registry.pipeline(*found)
+
+    def _call(
+        self,
+        wire: PoolWire,
+        entry: "Entry",
+        pool: Any,
+        method: str,
+        url: str,
+        body: Any,
+        headers: Any,
+        retries: Any,
+        more: dict[str, Any],
+        unsaid: object,
+    ) -> PoolCall:
+        name = method.upper()
+        wish = of_pool(more.get("timeout", unsaid), unsaid, pool)
+        default = _is_default(retries, pool)
+        resend = resend_class(name, body, pool.headers if headers is None else headers) if default else Resend.THEIRS
+        call = PoolCall(wire, entry.target, name, resend, wish)
+        call.pool, call.method, call.url, call.body, call.headers = pool, method, url, body, headers
+        call.more = more
+        call.streamed = not more.get("preload_content", True)
+        if default:
+            call.retries = retries if isinstance(retries, _Redirects) else _OURS
+        else:
+            call.retries = retries
+        call.bound(entry.settings, streamed=call.streamed, several=not default and retrying(retries, pool))
+        return call
+
+
+def _is_default(retries: Any, pool: Any) -> bool:
+    """Whether nobody said how to retry; what urllib3 1.26 makes of its default after redirects is that still."""
+    if retries is None:
+        return pool.retries is _STOCK
+    if not isinstance(retries, Retry):
+        return False
+    if isinstance(retries, _Redirects):
+        return True
+    hops = retries.history
+    if not hops or retries.total != (_STOCK.total or 0) - len(hops):
+        return False
+    return all(hop.redirect_location for hop in hops) and retries.connect is retries.read is retries.status is None
+
+
+def retrying(retries: Any, pool: Any) -> bool:
+    """Whether the code's own retries may send more than once."""
+    if retries is None:
+        retries = pool.retries
+    total = retries.total if isinstance(retries, Retry) else retries
+    return total is None or (total is not False and total > 0)
+
+
+def _as_by_default(response: Any, call: PoolCall) -> Any:
+    """What urllib3's default comes to in the end where the peer asked to wait: no answer, but an error."""
+    status = response.status
+    if status not in Retry.RETRY_AFTER_STATUS_CODES:
+        return response
+    if not _STOCK.is_retry(call.method, status, bool(response.headers.get("Retry-After"))):
+        return response
+    response.drain_conn()
+    reason = ResponseError(ResponseError.SPECIFIC_ERROR.format(status_code=status))
+    raise MaxRetryError(call.pool, call.url, reason) from reason
+
+
+def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], bool]) -> Callable[[], None]:
+    """Patch the class of the pools; see `outbound.install`."""
+    global _undo
+    assert module is urllib3
+    if _undo is not None:
+        return _undo
+    guard = _Guard(registry, left_alone)
+    restore = patched(connectionpool.HTTPConnectionPool, "urlopen", guard.around)
+
+    def undo() -> None:
+        global _undo
+        if _undo is undo:
+            _undo = None
+            guard.on = False  # also where a later wrapper still holds ours inside
+            restore()
+
+    _undo = undo
+    return undo
