@@ -88,6 +88,7 @@ def test_the_last_reply_goes_up_and_is_not_thrown_away(on_loop: bool) -> None:
         (Resend.UNSAFE, "unsafe_method"),
         (Resend.ONE_SHOT, "one_shot_body"),
         (Resend.ONE_TIME, "one_time_credentials"),
+        (Resend.THEIRS, "own_retries"),
     ],
 )
 def test_what_may_have_had_an_effect_is_not_sent_again(on_loop: bool, resend: Resend, reason: str) -> None:
@@ -137,9 +138,9 @@ def test_nothing_is_sent_again_that_may_have_arrived_unless_that_is_safe(
     assert wire.sent == list(range(1, len(wire.sent) + 1))
     assert len(wire.sent) <= attempts
     for step in steps[: len(wire.sent) - 1]:
-        if resend in (Resend.UNSAFE, Resend.ONE_SHOT):
+        assert resend not in (Resend.ONE_SHOT, Resend.THEIRS)
+        if resend in (Resend.UNSAFE, Resend.ONE_TIME):
             assert step == "refuse"
-            assert resend is Resend.UNSAFE
         assert step != 500 or resend is Resend.SAFE
         assert step not in ("ok", 404)
 
@@ -148,7 +149,7 @@ def test_nothing_is_sent_again_that_may_have_arrived_unless_that_is_safe(
 def test_the_table_of_what_may_be_sent_again(verdict: Verdict, resend: Resend) -> None:
     """The rules of `may_resend`, from the other side: what must never be true."""
     allowed = may_resend(verdict, resend)
-    if not verdict.transient or resend is Resend.ONE_SHOT:
+    if not verdict.transient or resend in {Resend.ONE_SHOT, Resend.THEIRS}:
         assert not allowed
     elif resend in {Resend.UNSAFE, Resend.ONE_TIME}:
         assert allowed is verdict.never_left

@@ -18,6 +18,9 @@ _REASONS = {
     "deadline": "no time is left",
     "retry_after": "it asked to wait for too long",
     "circuit_breaker": "the circuit is open",
+    "retry_budget": "retries to it are at their share of the calls",
+    "own_retries": "its client has retries of its own",
+    "overloaded": "it says that it is overloaded",
 }
 
 
