@@ -7,8 +7,8 @@ from enum import Enum
 from math import inf
 from typing import Any, Generic, Protocol, TypeVar
 
-from .classify import OK, Verdict
 from .bound import current_deadline, deadline
+from .classify import OK, Verdict
 
 __all__ = [
     "Call",
@@ -160,6 +160,10 @@ class Call(Generic[R]):
         Asked only after all retries failed, and of the next call to the same origin.
         """
         return None
+
+    def one_time(self) -> bool:
+        """Whether its credentials are good for one request; asked only before another is sent beside the first."""
+        return False
 
     @property
     def timed_out(self) -> bool:

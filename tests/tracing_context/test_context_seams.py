@@ -259,16 +259,28 @@ def test_workers_of_anyio_keep_nothing(tracer: Tracer) -> None:
     asyncio.run(main())
 
 
-def test_a_deadline_travels_into_executors_alone(spans: Spans) -> None:
-    """The caller's deadline binds what a pool does for it; a thread may go on when the caller has its answer."""
+def test_a_deadline_travels_into_executors_and_threads(spans: Spans) -> None:
+    """What is begun for the caller is bound by his deadline, and by none once that is lifted."""
     _wire.switch_on({})
     seen: list[float | None] = []
-    with ThreadPoolExecutor(1) as pool, deadline(60) as ends:
-        assert pool.submit(current_deadline).result() == ends
-        run_thread(lambda: seen.append(current_deadline()))
+    looked, lifted = threading.Event(), threading.Event()
+
+    def look() -> None:
+        seen.append(current_deadline())
+        looked.set()
+        lifted.wait(10)
+        seen.append(current_deadline())
+
     with ThreadPoolExecutor(1) as pool:
+        with deadline(60) as ends:
+            assert pool.submit(current_deadline).result() == ends
+            thread = threading.Thread(target=look)
+            thread.start()
+            assert looked.wait(10)
         assert pool.submit(current_deadline).result() is None
-    assert seen == [None]
+    lifted.set()
+    thread.join(10)
+    assert seen == [ends, None]
 
 
 def test_nothing_to_carry_is_nothing_done(tracer: Tracer) -> None:

@@ -80,16 +80,20 @@ _process = _Process()
 _lock = threading.Lock()
 
 
-def install(variables: Sequence[ContextVar[Any]] = (), arrived: Arrived | None = None) -> Callable[[], None]:
+def install(
+    variables: Sequence[ContextVar[Any]] = (), arrived: Arrived | None = None, brief: Sequence[ContextVar[Any]] = ()
+) -> Callable[[], None]:
     """Carry OpenTelemetry's context into threads and executors; returns what undoes it. Twice is once.
 
-    `variables` travel besides it into executors, not into threads. `arrived(fn, carrier)` makes the callable in a
-    process of a ProcessPoolExecutor; it must be importable there, and call `fn`.
+    `variables` travel besides it into executors and threads, `brief` ones into executors alone: a thread may serve for
+    ever. A value with a method `carrier` also reaches another process: as what that returns, in the carrier of
+    `arrived(fn, carrier)`, which makes the callable in a process of a ProcessPoolExecutor. It must be importable
+    there, and call `fn`.
     """
     with _lock:
         if _process.undo is not None:
             return _process.undo
-        _process.travel = Travel(variables, arrived)
+        _process.travel = Travel(variables, arrived, brief)
         for seam in _process.seams:
             seam.on(_process.travel)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry.context import Context, attach, detach, get_current
 
-from ._carry import Travel
+from ._carry import Travel, Values, call_with
 from ._lent import lend
 
 __all__ = ["POOL", "Make", "Seam", "in_loop", "pooled", "start", "submit"]
@@ -118,12 +118,16 @@ def start(seam: Seam, original: Method) -> Method:
     """`Thread.start`: `run` runs in what the starter lends, also a `run` that a subclass overrides."""
 
     def start(self: threading.Thread) -> None:
-        context = None if seam.travel is None else get_current()
-        if not context or _serves_all(self):
+        travel = seam.travel
+        if travel is None:
+            original(self)
+            return
+        context, values = get_current(), travel.into_thread()
+        if (not context and not values) or _serves_all(self):
             original(self)
             return
         own = self.__dict__.get("run")
-        ours = functools.partial(_run, self, self.run, own, lend(context))
+        ours = functools.partial(_run, self, self.run, own, lend(context), values)
         self.__dict__["run"] = ours
         try:
             original(self)
@@ -135,13 +139,16 @@ def start(seam: Seam, original: Method) -> Method:
     return start
 
 
-def _run(thread: threading.Thread, run: Callable[[], None], own: object, context: Context) -> None:
+def _run(thread: threading.Thread, run: Callable[[], None], own: object, context: Context, values: Values) -> None:
     _restore(thread, own)  # first: no cycle through the thread is left to the collector
     del thread
     token = attach(context)
     del context
     try:
-        run()
+        if values:
+            call_with(values, run, (), {})
+        else:
+            run()
     finally:
         detach(token)
 

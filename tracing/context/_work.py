@@ -144,7 +144,7 @@ class Resume:
             except Exception:  # the work counts, not where it came from
                 _log.warning("resume(%r): the carrier could not be taken from the arguments", self._name, exc_info=True)
                 carrier = None
-        return Resume(self._tracer, carrier, self._name, link=self._link, attributes=self._attributes)
+        return type(self)(self._tracer, carrier, self._name, link=self._link, attributes=self._attributes)
 
 
 def refuse_generators(fn: object, name: str) -> None:
