@@ -33,7 +33,7 @@ _log = logging.getLogger("handrail")
 _lock = threading.Lock()
 _process: "Process | None" = None
 
-CLIENTS = ("httpx", "httpx2")
+CLIENTS = ("httpx", "httpx2", "aiohttp")
 
 
 class Process:

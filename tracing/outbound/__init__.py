@@ -8,7 +8,7 @@ from . import _httpx
 
 __all__ = ["SUPPORTED", "install"]
 
-SUPPORTED = ("httpx", "httpx2")
+SUPPORTED = ("httpx", "httpx2", "aiohttp")
 """Names of the modules that `install` takes."""
 
 
@@ -23,4 +23,8 @@ def install(module: ModuleType, measure: Callable[[], ClientMeasure | None] | No
     """
     if module.__name__ not in SUPPORTED:
         raise ValueError(f"cannot trace {module.__name__}: known are {', '.join(SUPPORTED)}")
+    if module.__name__ == "aiohttp":
+        from . import _aiohttp  # what nobody calls is not loaded
+
+        return _aiohttp.install(module, measure)
     return _httpx.install(module, measure)

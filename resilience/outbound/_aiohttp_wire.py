@@ -1,0 +1,115 @@
+"""A request of aiohttp as the pipeline sees it: how to send, judge and throw away."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from ..call import Call, Resend
+from ..classify import Verdict, of_status
+from ._aiohttp_library import Library
+from ._aiohttp_wishes import resend_class
+from ._httpx_wishes import one_time
+from .headers import outgoing
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from ..policy import Tools
+
+__all__ = ["CALL", "AiohttpWire"]
+
+CALL = "_handrail_call"
+"""The attribute of an attempt's request under which whatever lies below finds the `Call`."""
+
+_FAILED = 400
+
+Response = Call["aiohttp.ClientResponse"]
+Handler = Callable[["aiohttp.ClientRequest"], Awaitable["aiohttp.ClientResponse"]]
+
+
+class Hop(Call["aiohttp.ClientResponse"]):
+    """One hop of a request of the service."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, wire: "AiohttpWire", target: str, request: "aiohttp.ClientRequest", resend: Resend) -> None:
+        super().__init__(wire, target=target, operation=request.method, resend=resend)
+        self._request = request
+
+    def one_time(self) -> bool:
+        return one_time(self._request.headers)
+
+    def likeness(self) -> object:
+        body = self._request.body or b""
+        content = getattr(body, "_value", body)
+        return hash((str(self._request.url), content)) if isinstance(content, bytes) else None
+
+
+class AiohttpWire:
+    """The `Wire` of one hop of a request."""
+
+    __slots__ = ("_handler", "_library", "_request", "_tools")
+
+    def __init__(self, library: Library, tools: "Tools", request: "aiohttp.ClientRequest", handler: Handler) -> None:
+        self._library = library
+        self._tools = tools
+        self._request = request
+        self._handler = handler
+
+    def call(self, target: str) -> "Response":
+        """The logical call whose attempts go over this wire."""
+        request = self._request
+        return Hop(self, target, request, resend_class(request, self._library.in_memory, self._library.multipart))
+
+    async def send(self, call: "Response") -> "aiohttp.ClientResponse":
+        try:
+            response = await self._handler(self._copy(call))
+        except BaseException:
+            self._failed(call)
+            raise
+        if response.status >= _FAILED:
+            self._failed(call)
+        return response
+
+    def _copy(self, call: "Response") -> "aiohttp.ClientRequest":
+        """The request for one attempt: what the layers below add to its headers is that attempt's alone."""
+        request = self._request
+        sent: aiohttp.ClientRequest = object.__new__(type(request))
+        sent.__dict__.update(request.__dict__)
+        sent.__dict__[CALL] = call
+        headers = sent.headers = request.headers.copy()
+        for name, value in outgoing(call, self._tools, headers.get):
+            headers[name] = value
+        if request._continue is not None:  # the answer to an Expect: 100-continue comes to each attempt anew
+            sent._continue = request.loop.create_future()
+        return sent
+
+    def _failed(self, call: "Response") -> None:
+        # The peer may have seen this request: what is good for one sending is spent.
+        if call.resend is not Resend.ONE_SHOT and one_time(self._request.headers):
+            call.resend = Resend.ONE_TIME
+
+    def send_sync(self, call: "Response") -> "aiohttp.ClientResponse":
+        raise NotImplementedError("aiohttp runs on an event loop")
+
+    def judge(self, result: "aiohttp.ClientResponse") -> Verdict:
+        return of_status(result.status)
+
+    def judge_error(self, error: BaseException) -> Verdict:
+        return self._library.judge(error, self._request)
+
+    def retry_after(self, result: "aiohttp.ClientResponse") -> str | None:
+        text: str | None = result.headers.get("retry-after")
+        return text
+
+    def header(self, result: "aiohttp.ClientResponse", name: str) -> str | None:
+        text: str | None = result.headers.get(name)
+        return text
+
+    async def discard(self, result: "aiohttp.ClientResponse") -> None:
+        if result.content.is_eof():
+            result.release()
+        else:
+            result.close()  # a connection with a body in its way serves nobody else
+
+    def discard_sync(self, result: "aiohttp.ClientResponse") -> None:
+        result.close()
