@@ -69,6 +69,9 @@ class Exchange(Call["httpx.Response"]):
         if self.resend is not Resend.ONE_SHOT and one_time(self.request.headers):
             self.resend = Resend.ONE_TIME
 
+    def one_time(self) -> bool:
+        return one_time(self.request.headers)
+
     def sent(self, request: Any) -> bool:
         """Whether a request found below is an attempt of this call."""
         return request.extensions.get(CALL) is self

@@ -155,7 +155,7 @@ def test_healthy(tmp_path: Path) -> None:
     pipeline = document["pipeline"]
     assert isinstance(pipeline, list)
     names = [policy.partition("(")[0] for policy in pipeline]
-    assert names == ["TotalTimeout", "Retry", "CircuitBreaker", "AttemptTimeout"]
+    assert names == ["TotalTimeout", "Retry", "CircuitBreaker", "Bulkhead", "AttemptTimeout"]
 
 
 @pytest.mark.parametrize(

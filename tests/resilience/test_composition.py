@@ -55,6 +55,7 @@ def test_the_order_is_stated() -> None:
         "TotalTimeout(30 s)"
         " > Retry(3 attempts, full jitter 0.1 s to 5 s, budget 20 % of calls, at least 10, in 10 s)"
         " > CircuitBreaker(50 % of >= 10 calls in 30 s, open 15 s to 120 s, 1 probe)"
+        " > Bulkhead(1000 at a time, 100 wait up to 1 s)"
         " > AttemptTimeout(10 s)"
         " > call"
     )
@@ -75,10 +76,14 @@ def test_the_list_takes_every_number_from_the_settings() -> None:
         breaker_minimum_calls=8,
         breaker_window=12,
         breaker_open_for=6,
+        bulkhead_limit=9,
+        bulkhead_queue=7,
+        bulkhead_wait=0.5,
     )
     assert str(standard("http://peer", settings)) == (
         "TotalTimeout(20 s) > Retry(5 attempts, full jitter 0.2 s to 2 s, budget 10 % of calls, at least 5, in 20 s)"
-        " > CircuitBreaker(25 % of >= 8 calls in 12 s, open 6 s to 120 s, 1 probe) > AttemptTimeout(4 s) > call"
+        " > CircuitBreaker(25 % of >= 8 calls in 12 s, open 6 s to 120 s, 1 probe)"
+        " > Bulkhead(9 at a time, 7 wait up to 0.5 s) > AttemptTimeout(4 s) > call"
     )
 
 
