@@ -1,6 +1,7 @@
 """Instances of a service in one process: each with breakers, a voter and a thread of its own."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from handrail.resilience import CircuitBreaker, CircuitOpen, Registry, ResilienceSettings, Tools
 from handrail.resilience.clock import Clock, SystemClock
@@ -27,7 +28,7 @@ class Instance:
         *,
         quorum: int = 2,
         settings: ResilienceSettings = SETTINGS,
-        jitter: float = 1.0,
+        jitter: float = 0.5,
     ) -> None:
         self.told = RecordingListener()
         listeners = Listeners(self.told)
@@ -45,10 +46,8 @@ class Instance:
         sent = []
         for _ in range(times):
             wire = ScriptedWire(step, clock=self._clock)
-            try:
+            with suppress(CircuitOpen):
                 self.registry.pipeline("http", host, 80).pipeline.run_sync(wire.call(target=f"http://{host}"))
-            except CircuitOpen:
-                pass
             sent += wire.sent
         return sent
 
@@ -109,9 +108,9 @@ class Bench:
         return [instance.breaker().state for instance in self.instances]
 
 
-def on_redis(url: str, machine: str, **options: int) -> Instance:
+def on_redis(url: str, machine: str, quorum: int = 2, settings: ResilienceSettings = SETTINGS) -> Instance:
     """An instance with real time, whose thread has begun."""
-    made = Instance(lambda: RedisVotes(url, "tests"), machine, **options)
+    made = Instance(lambda: RedisVotes(url, "tests"), machine, quorum=quorum, settings=settings)
     made.breaker()
     made.shared.begin()
     return made

@@ -1,0 +1,31 @@
+"""A process of its own: finds a peer broken, says so once its vote stands in Redis, and waits for a line.
+
+`python voter.py URL MACHINE OPEN_FOR`; run by tests.
+"""
+
+import sys
+
+import redis
+
+from handrail.resilience import ResilienceSettings
+from handrail.resilience.state._redis import PREFIX
+from tests.redis_server import until
+from tests.resilience_state.instances import PEER, on_redis
+
+
+def main(url: str, machine: str, open_for: float) -> None:
+    settings = ResilienceSettings(
+        attempts=1, breaker_minimum_calls=4, breaker_open_for=open_for, breaker_open_max=open_for
+    )
+    instance = on_redis(url, machine, settings=settings)
+    instance.fail()
+    client = redis.Redis.from_url(url, decode_responses=True)
+    mine = instance.shared.voter.instance
+    until(lambda: any(mine in vote for vote in client.zrange(f"{PREFIX}:tests:votes:{PEER}", 0, -1)))
+    print("voted", flush=True)
+    sys.stdin.readline()
+    instance.shared.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
