@@ -35,7 +35,6 @@ class _UsedUp:
     target: str
     operation: str
     likeness: object
-    attempts: int
     at: float
     trail: Trail
 
@@ -58,7 +57,7 @@ class SecondLayer:
         likeness = call.likeness()
         if likeness is not None:
             now = self._tools.clock.now()
-            remembered.set(_UsedUp(call.target, call.operation, likeness, call.attempt, now, trail()))
+            remembered.set(_UsedUp(call.target, call.operation, likeness, now, trail()))
 
     def look(self, call: Call[Any]) -> None:
         """Tell it where `call` is what was used up, made again; asked only while something is remembered."""
@@ -84,12 +83,12 @@ class SecondLayer:
         _said.add(place)
         who = "a loop" if layer is HAND_WRITTEN else layer
         _log.warning(
-            "%s %s had its %d attempts and is made again by %s at %s: the two multiply. Take that retry away, "
-            'or ours: attempts = 1 under [origins."%s"] in handrail.toml',
+            "%s %s at %s failed after the retries of handrail (%d attempts) and is made again by %s: the two multiply. "
+            'Take that retry away, or ours: attempts = 1 under [origins."%s"] in handrail.toml',
             call.operation,
             call.target,
+            place,
             self._attempts,
             who,
-            place,
             call.target,
         )
