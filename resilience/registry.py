@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 
+from ._circuit_rules import Rules
+from ._routes import matching
 from .circuit import CircuitBreaker
 from .defaults import OriginState, standard
 from .fallback import Fallback
@@ -23,23 +25,64 @@ _ROOM = 8  # one sweep frees an eighth, so that a crawl does not sweep for every
 class Entry:
     """What is kept for one origin."""
 
-    __slots__ = ("_tools", "_variants", "pipeline", "settings", "state", "target", "times_chosen", "used")
+    __slots__ = (
+        "_routed",
+        "_tools",
+        "_variants",
+        "breaker",
+        "pipeline",
+        "routes",
+        "settings",
+        "state",
+        "target",
+        "times_chosen",
+        "used",
+    )
 
     def __init__(
-        self, target: str, settings: ResilienceSettings, tools: Tools, state: OriginState | None = None
+        self,
+        target: str,
+        settings: ResilienceSettings,
+        tools: Tools,
+        state: OriginState | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self.target = target
         """The origin as text, without its scheme's default port: `http://host:8003`."""
         self.settings = settings
         """Those of this origin."""
         self.state = state or OriginState(target, settings, tools)
-        self.pipeline: Pipeline = standard(target, settings, tools, self.state)
+        self.breaker = breaker or self.state.breaker
+        """The circuit breaker of this origin, or of one route of it."""
+        self.routes = settings.breaker_routes if breaker is None else ()
+        """Paths with breakers of their own: where there are any, ask `route`."""
+        self.pipeline: Pipeline = standard(target, settings, tools, self.state, self.breaker)
         self.used = False
         """Asked for again since it was made, or since the last sweep."""
         self.times_chosen = False
         """Whether the code said by `handrail.policy` how long its calls may take: no other wish of its counts then."""
         self._tools = tools
         self._variants: dict[object, Entry] = {}
+        self._routed: dict[str, Entry] = {}
+
+    def route(self, path: str) -> "Entry":
+        """The same origin with the breaker of the route that a path belongs to, where it has one."""
+        pattern = matching(self.routes, path)
+        if pattern is None:
+            return self
+        found = self._routed.get(pattern)
+        if found is None:
+            breaker = self.state.route(pattern, self.settings, self._tools)
+            found = Entry(self.target, self.settings, self._tools, self.state, breaker)
+            found.times_chosen = self.times_chosen
+            if isinstance(self.pipeline.policies[0], Fallback):
+                found.pipeline = Pipeline(self.pipeline.policies[0], *found.pipeline.policies)
+            self._routed[pattern] = found
+        return found
+
+    def breakers(self) -> list[CircuitBreaker]:
+        """That of the origin, and those of its routes that were called."""
+        return [self.state.breaker, *self.state.routes.copy().values()]
 
     def under(self, override: Override) -> "Entry":
         """The same origin under an override: a pipeline of its own around the same state."""
@@ -55,14 +98,11 @@ class Entry:
             self._variants[override.key] = found
         return found
 
-    @property
-    def breaker(self) -> CircuitBreaker:
-        """The circuit breaker of this origin."""
-        return self.state.breaker
-
-    def _worth(self) -> tuple[bool, bool, bool]:
+    def _worth(self) -> tuple[float, bool, bool]:
         """Sorts what may be forgotten first to the front: an open breaker last, then failures seen, then use."""
-        return self.breaker.retry_after() > 0, self.breaker.failure_rate() > 0, self.used
+        breakers = self.breakers()
+        opened = max(2 if one.isolated else one.retry_after() > 0 for one in breakers)
+        return opened, any(one.failure_rate() > 0 for one in breakers), self.used
 
 
 class Registry:
@@ -136,8 +176,6 @@ class Registry:
 
 
 _OWN = {
-    "breaker": ("breaker_",),
-    "routes": ("breaker_",),
     "budget": ("retry_budget",),
     "bulkhead": ("bulkhead_", "adaptive_"),
     "throttle": ("throttle",),
@@ -152,4 +190,11 @@ def _renewed(entry: Entry, settings: ResilienceSettings, tools: Tools) -> Origin
         own = [spec.name for spec in fields(settings) if spec.name.startswith(_OWN.get(slot, ("-",)))]
         if all(getattr(settings, name) == getattr(entry.settings, name) for name in own):
             setattr(state, slot, getattr(entry.state, slot))
+    # Other numbers are no reason to let calls through again, least of all where a hand holds it open.
+    state.breaker = entry.state.breaker
+    state.routes = {
+        route: held for route, held in entry.state.routes.copy().items() if route in settings.breaker_routes
+    }
+    for breaker in (state.breaker, *state.routes.values()):
+        breaker.retune(Rules.of(settings))
     return state

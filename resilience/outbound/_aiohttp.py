@@ -60,7 +60,8 @@ class _Guard:
             if not isinstance(connector, self._local):
                 return None
             host = f"{host}@{getattr(connector, 'path', '')}"  # the URL's host is a mere name then
-        return self._registry.pipeline(scheme, host, port)
+        entry = self._registry.pipeline(scheme, host, port)
+        return entry.route(url.path) if entry.routes else entry
 
     def around(self, original: Any) -> Any:
         """`ClientSession._request` with the guard among its middlewares."""

@@ -88,7 +88,8 @@ class _Guard:
         socket = getattr(getattr(transport, "_pool", None), "_uds", None)
         if socket is not None:  # the URL's host is a mere name then, often that of somebody else
             host = f"{host}@{socket}"
-        return self._registry.pipeline(scheme, host, port)
+        entry = self._registry.pipeline(scheme, host, port)
+        return entry.route(url.path) if entry.routes else entry
 
     def _call(self, wire: HttpxWire, entry: "Entry", transport: object, request: "httpx.Request") -> Exchange:
         extensions = request.extensions
@@ -96,7 +97,7 @@ class _Guard:
         call = Exchange(wire, entry.target, transport, request, hold=hold)
         unsaid = self._library.unsaid_timeout
         timeouts = extensions.get("timeout", unsaid)
-        if timeouts != unsaid:
+        if timeouts != unsaid and not entry.times_chosen:
             call.attempt_timeout, call.total_timeout = limits(timeouts, entry.settings, streamed=not hold)
         return call
 

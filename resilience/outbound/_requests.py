@@ -13,6 +13,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from .._routes import path_of
 from ..call import Resend
 from ..errors import HandrailError
 from . import _requests_library as library
@@ -71,7 +72,10 @@ class _Guard:
             return None
         scheme, _, rest = str(url).partition("://")
         found = origin(scheme, rest.partition("/")[0])
-        return None if found is None else self._registry.pipeline(*found)
+        if found is None:
+            return None
+        entry = self._registry.pipeline(*found)
+        return entry.route(path_of(str(url))) if entry.routes else entry
 
     def _call(
         self, wire: AdapterWire, entry: "Entry", adapter: Any, request: Any, stream: bool, timeout: Any
@@ -81,7 +85,6 @@ class _Guard:
         wish = of_requests(timeout)
         call = AdapterCall(wire, entry.target, request.method, resend, wish)
         call.adapter, call.request, call.stream, call.timeout = adapter, request, stream, timeout
-        call.hold = not stream
         if several or wish is not None:
             call.bound(entry.settings, streamed=stream, several=several)
         return call

@@ -16,6 +16,7 @@ from urllib3 import connectionpool
 from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util.retry import Retry
 
+from .._routes import path_of
 from ..call import Resend, under_way
 from ..errors import HandrailError
 from . import _urllib3_library as library
@@ -96,10 +97,14 @@ class _Guard:
         if type(pool)._new_conn not in _MAKERS:
             return None
         if url.startswith("/"):
-            return self._registry.pipeline(pool.scheme, pool.host, pool.port) if pool.port else None
-        scheme, _, rest = url.partition("://")
-        found = origin(scheme, rest.partition("/")[0])
-        return None if found is None else self._registry.pipeline(*found)
+            found = (pool.scheme, pool.host, pool.port) if pool.port else None
+        else:
+            scheme, _, rest = url.partition("://")
+            found = origin(scheme, rest.partition("/")[0])
+        if found is None:
+            return None
+        entry = self._registry.pipeline(*found)
+        return entry.route(path_of(url)) if entry.routes else entry
 
     def _call(
         self,
