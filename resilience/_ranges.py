@@ -1,12 +1,12 @@
 """What each number of `ResilienceSettings` may be, by itself and beside another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import ge, le
 
 from .settings import Problem, ResilienceSettings
 
-__all__ = ["BOUNDS", "problems"]
+__all__ = ["BOUNDS", "disallowed", "problems", "together"]
 
 _DAY = 86_400.0
 _SECONDS = "seconds from 0.001 to 86400"
@@ -57,6 +57,8 @@ _TOGETHER: list[tuple[str, str, Callable[[float, float], bool], str]] = [
     ("breaker_open_max", "breaker_open_for", ge, "at least breaker_open_for, which is {:g} s"),
 ]
 
+_COMPARED = frozenset(name for pair in _TOGETHER for name in pair[:2])
+
 BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
     ("attempt_timeout", "total_timeout", min, 1.0),
     ("backoff_base", "backoff_cap", min, 1.0),
@@ -71,18 +73,24 @@ def problems(settings: ResilienceSettings) -> list[Problem]:
     found = [
         (field.name, value, allowed)
         for field in fields(settings)
-        if (allowed := _disallowed(field.name, value := getattr(settings, field.name))) is not None
+        if (allowed := disallowed(field.name, value := getattr(settings, field.name))) is not None
     ]
     broken = {name for name, _, _ in found}
+    return found + together({name: getattr(settings, name) for name in _COMPARED - broken})
+
+
+def together(values: Mapping[str, object]) -> list[Problem]:
+    """The values that contradict each other; a pair of which one is missing does not."""
+    found: list[Problem] = []
     for name, partner, fits, text in _TOGETHER:
-        value, other = getattr(settings, name), getattr(settings, partner)
-        if not {name, partner} & broken and not fits(value, other):
+        value, other = values.get(name), values.get(partner)
+        if isinstance(value, int | float) and isinstance(other, int | float) and not fits(value, other):
             found.append((name, value, text.format(other)))
     return found
 
 
-def _disallowed(name: str, value: object) -> str | None:
-    """What is allowed, where the value is not."""
+def disallowed(name: str, value: object) -> str | None:
+    """What is allowed for a setting, where the value is not."""
     if name == "breaker_routes":
         whole = isinstance(value, tuple) and all(isinstance(path, str) and path.startswith("/") for path in value)
         return None if whole else "paths that begin with /"

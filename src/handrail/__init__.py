@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 if TYPE_CHECKING:
+    from ._policy import pipelines, policy
     from ._work import capture, carry, resume
     from .resilience.errors import (
         AttemptTimedOut,
@@ -47,6 +48,8 @@ __all__ = [
     "__version__",
     "capture",
     "carry",
+    "pipelines",
+    "policy",
     "protect",
     "resume",
 ]
@@ -80,6 +83,10 @@ def __getattr__(name: str) -> Any:
         from . import settings
 
         return getattr(settings, name)
+    if name in ("policy", "pipelines"):
+        from . import _policy
+
+        return getattr(_policy, name)
     if name in ("capture", "carry", "resume"):
         from . import _work
 

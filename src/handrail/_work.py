@@ -32,8 +32,9 @@ R = TypeVar("R")
 def install() -> Callable[[], None]:
     """Carry the current span and the caller's deadline into threads and executors; returns the undo."""
     from .resilience.call import inbound_attempt
+    from .resilience.overrides import at_hand
 
-    return _context.install((bound.variable,), arrived, (inbound_attempt,))
+    return _context.install((bound.variable,), arrived, (inbound_attempt, at_hand))
 
 
 def capture(context: "Context | None" = None, *, deadline: bool = False) -> dict[str, str]:
