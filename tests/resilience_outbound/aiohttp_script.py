@@ -89,7 +89,8 @@ async def basic(request: web.Request) -> web.Response:
 
 async def slow(_: web.Request) -> web.Response:
     """An answer that nobody waits for."""
-    await asyncio.sleep(30)
+    arrived.set()
+    await asyncio.Event().wait()
     return web.Response()
 
 
@@ -137,6 +138,7 @@ class Say:
 
 
 say = Say()
+arrived = asyncio.Event()
 
 
 async def bodies(session: aiohttp.ClientSession, url: str) -> None:
@@ -241,8 +243,8 @@ async def wishes(url: str) -> None:
 
         getattr(trace, "on_" + name).append(told)
     async with aiohttp.ClientSession(trace_configs=[trace], base_url=url, cookies={"mine": "1"}) as session:
-        async with session.get("/redirect/302") as response:
-            await say.response("traced", response)
+        response = await session.get("/redirect/302")
+        await say.response("traced", response)
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         await say.failure("raised", session.get(url + "/status/404"))
         await say.failure("not raised", _status(session.get(url + "/status/404", raise_for_status=False)))
@@ -258,8 +260,9 @@ async def wishes(url: str) -> None:
         await say.failure("scheme", session.get("ftp://127.0.0.1/"))
         await say.failure("name", session.get("http://127.0.0.1:1/"))
         await say.failure("both", session.post(url, data=b"a", json={}))
+        arrived.clear()
         task = asyncio.ensure_future(session.get(url + "/slow"))
-        await asyncio.sleep(0.05)
+        await arrived.wait()
         task.cancel()
         await say.failure("cancelled", task)
     await say.failure("closed", session.get(url))
