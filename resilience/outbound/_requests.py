@@ -86,7 +86,7 @@ class _Guard:
         call = AdapterCall(wire, entry.target, request.method, resend, wish)
         call.adapter, call.request, call.stream, call.timeout = adapter, request, stream, timeout
         if several or wish is not None:
-            call.bound(entry.settings, streamed=stream, several=several)
+            call.bound(entry.settings, streamed=stream, several=several, chosen=entry.times_chosen)
         return call
 
 

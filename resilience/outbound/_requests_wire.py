@@ -25,7 +25,9 @@ _CHUNK = 10 * 1024  # requests' own
 
 
 class AdapterCall(Sending["requests.Response"]):
-    """One `HTTPAdapter.send`. `hold`: the body belongs to the attempt, and is read with it."""
+    """One `HTTPAdapter.send`. Unless it is a `stream`, the body belongs to the attempt, and is read with it."""
+
+    tells_end = True
 
     __slots__ = ("adapter", "options", "request", "stream", "timeout")
 
@@ -60,17 +62,17 @@ class AdapterWire(SyncWire["requests.Response"]):
             response: requests.Response = self.handle(
                 call.adapter, call.request, stream=call.stream, timeout=timeout, **call.options
             )
-            if call.hold and _is_to_be_held(response):
+            if not call.stream and _is_to_be_held(response):
                 self._hold(response, call)
             elif timeout is not call.timeout:
                 unbound(response.raw, call.silence)
         except BaseException as error:
             call.seen(call.request.headers)
             if call.ended is not None:
-                call.ended(error)
+                call.ended(error, None)
             raise
         if call.ended is not None:
-            call.ended(None)
+            call.ended(None, response)
         if response.status_code >= 400:
             call.seen(call.request.headers)
         return response

@@ -131,7 +131,8 @@ class _Guard:
             call.retries = retries if isinstance(retries, _Redirects) else _OURS
         else:
             call.retries = retries
-        call.bound(entry.settings, streamed=call.streamed, several=not default and retrying(retries, pool))
+        several = not default and retrying(retries, pool)
+        call.bound(entry.settings, streamed=call.streamed, several=several, chosen=entry.times_chosen)
         return call
 
 
