@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import _servers, _shapes
 from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
+from .resilience.call import under_way
 from .resilience.errors import SettingsError
 from .resilience.events import Listeners
 from .resilience.outbound.headers import HeaderNames
@@ -33,7 +34,7 @@ _log = logging.getLogger("handrail")
 _lock = threading.Lock()
 _process: "Process | None" = None
 
-CLIENTS = ("httpx", "httpx2", "aiohttp")
+CLIENTS = ("httpx", "httpx2", "aiohttp", "urllib3", "requests")
 
 
 class Process:
@@ -110,8 +111,8 @@ class Process:
             # One span per attempt: tracing next to the wire, the pipeline around it.
             if not self.settings.tracing.disabled:
                 measure = (lambda: self.metrics().client) if self._measuring else None
-                self.undo.append(tracing_outbound.install(self._arrived[0], measure))
-            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry))
+                self.undo.append(tracing_outbound.install(self._arrived[0], measure, under_way.get))
+            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry, _exporting))
             self._arrived.pop(0)
 
     def tracing(self) -> Any:
@@ -289,6 +290,13 @@ def _ready(process: Process) -> None:
     if not process.settings.tracing.disabled:
         process.tracing()
         process.metrics()
+
+
+def _exporting() -> bool:
+    """Whether the code at hand sends telemetry: an exporter, which says so in its context."""
+    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
+
+    return bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def _trace_id() -> str | None:
