@@ -61,7 +61,9 @@ class Bridge:
 
 def describe(event: Event) -> tuple[str, dict[str, Value]]:
     """The event's name and attributes in the trace; every kind of event has one."""
-    attributes: dict[str, Value] = {semconv.TARGET: event.target, semconv.OPERATION: event.operation}
+    attributes: dict[str, Value] = {semconv.OPERATION: event.operation}
+    if event.target:  # a request that came has none
+        attributes[semconv.TARGET] = event.target
     match event:
         case RetryScheduled():
             attributes[semconv.RETRY_ATTEMPT] = event.attempt

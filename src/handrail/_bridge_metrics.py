@@ -5,6 +5,7 @@ what concerns a new one is counted without its name.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from opentelemetry.metrics import CallbackOptions, Counter, Meter, Observation
 from opentelemetry.util.types import AttributeValue
@@ -55,7 +56,9 @@ class MetricsBridge:
             if meter is None:
                 return
             counter = self._counters[named] = meter.create_counter(*named)
-        if event.target in self._targets or len(self._targets) < self._limit:
+        if not event.target:  # it is about a request that came
+            counter.add(1, attributes)
+        elif event.target in self._targets or len(self._targets) < self._limit:
             self._targets.add(event.target)
             counter.add(1, {semconv.TARGET: event.target, **attributes})
         else:
@@ -77,6 +80,7 @@ def _counted(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeVal
             return semconv.METRIC_BREAKER_TRANSITIONS, {
                 semconv.CIRCUIT_BREAKER_FROM: event.before,
                 semconv.CIRCUIT_BREAKER_TO: event.after,
+                semconv.CIRCUIT_BREAKER_CAUSE: event.cause,
             }
         case CallRejected():
             return semconv.METRIC_CALLS_REJECTED, {semconv.POLICY: event.policy}
@@ -116,12 +120,11 @@ def observe_breakers(meter: Meter, registry: Callable[[], Registry | None]) -> N
         held = registry()
         if held is None:
             return
-        for entry in held.entries()[:_LIMIT]:
-            breaker = entry.breaker
+        for breaker in islice((one for entry in held.entries() for one in entry.breakers()), _LIMIT):
             # Open and due for a probe admits the next call: nobody should be called for it at night.
             due = breaker.state == "open" and breaker.retry_after() == 0
             state = "half_open" if due else breaker.state
-            yield Observation(semconv.CIRCUIT_BREAKER_STATES.index(state), {semconv.TARGET: entry.target})
+            yield Observation(semconv.CIRCUIT_BREAKER_STATES.index(state), {semconv.TARGET: breaker.target})
 
     name, unit, about = semconv.METRIC_BREAKER_STATE
     meter.create_observable_gauge(name, [states], unit, about)

@@ -214,7 +214,7 @@ def _changed(process: Process, arguments: Overrides) -> Process:
     if "argument" in process.settings.origins.values():
         raise SettingsError(
             "protect() was called before in this process with other settings; "
-            f"now: {dict(arguments)!r}. The outbound policies are shared by all apps of a process: "
+            f"now: {_shown(arguments)}. The outbound policies are shared by all apps of a process: "
             "pass the same settings to each call, or put them into handrail.toml"
         )
     # `import handrail.auto` came first; what the code says explicitly is more than the environment.
@@ -223,6 +223,12 @@ def _changed(process: Process, arguments: Overrides) -> Process:
     if settings.enabled:
         fresh.switch_on()
     return fresh
+
+
+def _shown(arguments: Overrides) -> str:
+    from .tracing import redact
+
+    return redact.text(repr(dict(arguments)))  # a URL may hold a password
 
 
 def current() -> Process | None:
@@ -240,7 +246,7 @@ def switch_off() -> None:
 
 
 def layers(app: ASGIApp, outermost: object) -> ASGIApp:
-    """The inbound layers around an app, outermost first: lifespan > SERVER span > problem details > app.
+    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details > app.
 
     `outermost` is the object that holds the routes.
     """
@@ -248,14 +254,24 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     if process is None or not process.settings.enabled:
         return app
     from . import _loops
+    from .resilience.inbound.deadline import Deadlines
     from .resilience.inbound.problem import ProblemDetails
     from .tracing import redact
     from .tracing.inbound.routes import Routes
-    from .tracing.inbound.server import ServerSpans
+    from .tracing.inbound.server import HEADERS, ServerSpans
 
     inner: ASGIApp = app
+    path_of = Routes(outermost).shown_path
     if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=Routes(outermost).shown_path)
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of)
+    inner = deadlines = Deadlines(
+        inner,
+        emit=lambda event: _live(process).listeners(event),
+        trace_id=_trace_id,
+        service=process.settings.service,
+        path_of=path_of,
+        found_in=HEADERS,
+    )
     if not process.settings.tracing.disabled:
         inner = ServerSpans(
             inner,
@@ -264,6 +280,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             telling=process.settings.tracing.telling,
             measure=(lambda: _live(process).metrics().server) if process._measuring else None,
             open_exchanges=_loops.watched(process, lambda: _live(process).metrics().meter),
+            also=deadlines.names,
         )
     if process.settings.tracing.telling.prometheus_path and process._measuring:
         from ._scrape import Scrape

@@ -41,9 +41,11 @@ from ._sampling import RouteRatios
 from ._trust import FORWARDED, Proxies, link_to
 from .routes import Routes
 
-__all__ = ["ServerSpans"]
+__all__ = ["HEADERS", "ServerSpans"]
 
 _SEEN = "handrail.tracing"
+HEADERS = "handrail.headers"
+"""Where in the scope the headers are that were looked for."""
 _SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))  # the key of the current span
 _HTTP_1 = ("1.0", "1.1")
 _DEFAULT = Telling()
@@ -54,7 +56,8 @@ class ServerSpans:
     object that holds the routes: the application, whatever is wrapped around it.
 
     `measure`, or what it returns when the tracing is known, is told of every HTTP request that is not excluded;
-    `open_exchanges` holds an object with a `span` for each request and websocket whose SERVER span is open.
+    `open_exchanges` holds an object with a `span` for each request and websocket whose SERVER span is open. `also` are
+    headers that a layer further in wants to know: they are looked for in the same pass and left in the scope.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class ServerSpans:
         telling: Telling = _DEFAULT,
         measure: ServerMeasure | Callable[[], ServerMeasure | None] | None = None,
         open_exchanges: set[object] | None = None,
+        also: frozenset[bytes] = frozenset(),
     ) -> None:
         self._app = capturing(app, os.environ)
         self._tracing = tracing
@@ -78,7 +82,8 @@ class ServerSpans:
         self._excluded = excluding(telling.exclude_routes)
         self._linking = telling.inbound_trace == "link"
         self._proxies = Proxies(telling.trusted_proxies) if telling.trusted_proxies else None
-        self._wanted = _request.WANTED | FORWARDED if self._proxies is not None else _request.WANTED
+        self._wanted = also | (_request.WANTED | FORWARDED if self._proxies is not None else _request.WANTED)
+        self._sharing = bool(also)
         self._ratios = RouteRatios(telling.route_sampling) if telling.route_sampling else None
         self._given: Tracer | None = None
         self._tracer = light(NoOpTracer())
@@ -100,6 +105,8 @@ class ServerSpans:
             await complete(get_current_span(), tracer, self._routes, self._app, scope, receive, send)
             return
         found = _request.headers(scope, self._wanted)
+        if self._sharing:
+            scope[HEADERS] = found
         links: tuple[Link, ...] = ()
         if not self._linking:
             parent = _extract(base, found, scope)
