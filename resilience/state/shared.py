@@ -210,9 +210,9 @@ class SharedBreakers:
         """Our closed breakers among `targets` that do not know better, with the longest time to open each for."""
         found = {}
         for entry in self._registry.entries():
-            breaker = entry.breaker
-            if breaker.target in targets and breaker.state == "closed" and not _thrives(breaker, entry.settings):
-                found[breaker.target] = (breaker, entry.settings.breaker_open_for)
+            for breaker in entry.breakers():
+                if breaker.target in targets and breaker.state == "closed" and not _thrives(breaker, entry.settings):
+                    found[breaker.target] = (breaker, entry.settings.breaker_open_for)
         return found
 
 

@@ -210,6 +210,15 @@ class BreakerMachine(RuleBasedStateMachine):
                 running.send(None)
                 self.under_way.append((self.begun, period, self.model.now, running))
 
+    @rule(several=st.integers(1, 5), outcome=st.sampled_from(["good", "bad"]))
+    def play(self, several: int, outcome: str) -> None:
+        """Calls come one after the other and end at once: what leads deep into the states."""
+        for _ in range(several):
+            before = len(self.under_way)
+            self.begin(1)
+            if len(self.under_way) > before:
+                self.end(before, outcome, 0.5)
+
     @precondition(lambda self: self.under_way)
     @rule(which=st.integers(0, 1000), outcome=OUTCOMES, draw=st.sampled_from([0.0, 0.5, 1.0]))
     def end(self, which: int, outcome: str, draw: float) -> None:

@@ -54,7 +54,11 @@ EVENTS = [
     (
         events.CircuitChanged(TARGET, "GET", "closed", "open", 0.6, 12, 15.0),
         "handrail.circuit_breaker.transitions",
-        {"handrail.circuit_breaker.from": "closed", "handrail.circuit_breaker.to": "open"},
+        {
+            "handrail.circuit_breaker.from": "closed",
+            "handrail.circuit_breaker.to": "open",
+            "handrail.circuit_breaker.cause": "failures",
+        },
     ),
     (
         events.CallRejected(TARGET, "GET", "circuit_breaker", "CircuitOpen", 3.0),

@@ -68,10 +68,21 @@ def _exhausted(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"gave up after {attempts} attempts, the last by {_cause(about)}", "red"
 
 
+_OPENED = {
+    "slow_calls": "too many calls were slow",
+    "probe": "the probe failed",
+    "manual": "isolated by hand",
+    "shared": "other instances opened theirs",
+}
+
+
 def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
     before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
     rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
-    why = f": {rate:.0%} of {calls} calls failed" if after == "open" and isinstance(rate, (int, float)) else ""
+    cause = about.get(semconv.CIRCUIT_BREAKER_CAUSE, "failures")
+    why = f": {_OPENED[cause]}" if after == "open" and cause in _OPENED else ""
+    if after == "open" and cause == "failures" and isinstance(rate, (int, float)):
+        why = f": {rate:.0%} of {calls} calls failed"
     return "◆", f"circuit {before} → {after}{why}{_target(about)}", "green" if after == "closed" else "magenta"
 
 
