@@ -1,6 +1,6 @@
 """What a service decides once for all its calls: deadlines, header names, declared destinations, shared state."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from .settings import Problem
 
@@ -24,7 +24,7 @@ class ServiceSettings:
     """Refuse connections that go round the policies, except to `destinations` and this machine."""
     destinations: tuple[str, ...] = ()
     """Hosts, or `host:port`, that may be reached round the policies; `*` stands for anything."""
-    shared_state: str = ""
+    shared_state: str = field(default="", repr=False)  # it may hold a password
     """A Redis URL through which the breakers of all workers and machines tell each other; empty: none."""
     shared_quorum: int = 2
     """Instances that must have opened a breaker before the others open theirs."""

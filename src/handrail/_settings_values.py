@@ -52,6 +52,10 @@ class Problem:
     def setting(self) -> str:
         """Name and value as they were written."""
         shown = repr(self.value)
+        if "://" in shown:  # a URL may hold a password
+            from .tracing import redact
+
+            shown = redact.text(shown)
         if len(shown) > _MOST_SHOWN:
             shown = f"{shown[:_MOST_SHOWN]}..."
         return f"{self.name} = {shown}"

@@ -1,6 +1,7 @@
 """What instances make of each other's votes, without threads and by one clock."""
 
 import logging
+from functools import partial
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_the_probes_of_many_are_spread() -> None:
     waits = []  # of the 6 seconds that are left
     for jitter in (0.0, 0.5, 1.0):
         late = Instance(lambda: store, "c", clock)
-        late.shared._jitter = lambda jitter=jitter: jitter
+        late.shared._jitter = partial(float, jitter)
         late.breaker()
         late.shared.round(store)
         waits.append(late.breaker().retry_after())

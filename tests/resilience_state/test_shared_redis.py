@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from handrail.resilience.state._redis import LONGEST, PREFIX, RedisVotes, reached
+from handrail.resilience.state._redis import PREFIX, RedisVotes, reached
+from handrail.resilience.state._votes import LONGEST
 from tests.redis_server import RedisServer, until
 from tests.resilience_state.instances import PEER, Instance, on_redis
 

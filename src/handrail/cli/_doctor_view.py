@@ -13,7 +13,6 @@ from rich.text import Text
 
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
-from ..settings import Settings
 from ._findings import SEVERITIES, Finding, Severity
 from ._probe import without_secret
 from ._report import Report
@@ -42,7 +41,7 @@ def _all(out: Console, report: Report) -> None:
     head = Text("handrail ", style="bold").append(metadata.version("handrail"))
     out.print(head.append(f"  Python {platform.python_version()}  {report.cwd}", style="dim"))
     _origin(out, report.app)
-    _section(out, "Settings", _settings(report.settings))
+    _section(out, "Settings", _settings(report))
     _section(out, "Around each outbound call", _pipeline(report))
     _section(out, "Spans", _spans(report))
     _section(out, "Libraries", _libraries(report, out.width))
@@ -78,12 +77,12 @@ def _grid(*styles: str) -> Table:
     return table
 
 
-def _settings(settings: Settings) -> Table:
+def _settings(report: Report) -> Table:
     table = _grid("", "bold", "")
     for name, kind in resolve.KINDS.items():
-        origin = settings.origins[name]
+        origin = report.settings.origins[name]
         ours = origin.startswith("default")
-        shown = _shown(name, settings.value(name), kind)
+        shown = _shown(name, report.value(name), kind)
         table.add_row("", name, shown, Text(origin, style="dim" if ours else "green"))
     return table
 
@@ -118,6 +117,9 @@ def _pipeline(report: Report) -> Table:
         return table
     for depth, policy in enumerate((*report.policies, "one CLIENT span > the wire")):
         table.add_row("", "  " * depth + policy)
+    if (shared := report.shared) is not None:
+        state = "reachable" if shared.reachable else "cannot be reached"
+        table.add_row("", f"breakers shared through {shared.url} ({state}, quorum {shared.quorum})")
     return table
 
 

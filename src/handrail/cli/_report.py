@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..settings import Resolution, Settings
-from . import _app, _installed, _others, _probe, _scan
+from . import _app, _installed, _others, _probe, _scan, _shared_probe
 from ._findings import SEVERITIES, Finding
 
 __all__ = ["EXAMPLE", "Report", "gather"]
@@ -24,7 +24,8 @@ EXAMPLE = "http://example.test"
 class Report:
     """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`.
 
-    `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "".
+    `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "";
+    `shared` is None where breakers are not shared.
     """
 
     cwd: str
@@ -36,11 +37,17 @@ class Report:
     variables: Mapping[str, str]
     findings: tuple[Finding, ...]
     unusable: str = ""
+    shared: _shared_probe.Shared | None = None
 
     @property
     def failed(self) -> bool:
         """Whether something is wrong enough for exit code 1."""
         return any(finding.severity == "error" for finding in self.findings)
+
+    def value(self, name: str) -> object:
+        """A setting as it may be shown."""
+        found = self.settings.value(name)
+        return _probe.without_secret(found) if name == "shared_state" and isinstance(found, str) else found
 
     def as_json(self) -> dict[str, object]:
         """Plain values for `json.dumps`."""
@@ -55,10 +62,11 @@ class Report:
             "cwd": self.cwd,
             "app": self.app,
             "settings": [
-                {"name": name, "value": _plain(self.settings.value(name), kind), "origin": self.settings.origins[name]}
+                {"name": name, "value": _plain(self.value(name), kind), "origin": self.settings.origins[name]}
                 for name, kind in resolve.KINDS.items()
             ],
             "pipeline": list(self.policies),
+            "shared_state": None if self.shared is None else asdict(self.shared),
             "tracing": {
                 "service_name": tracing.service_name,
                 "exporters": list(tracing.exporters),
@@ -86,10 +94,12 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Rep
     unusable = next((problem.name for problem in found.problems if problem.name in _probe.VARIABLES), "")
     libraries, library_findings = _installed.libraries()
     others, other_findings = _others.others(environ, cwd)
+    shared, shared_findings = _shared_probe.shared(found)
     findings = [
         *_settings(found, cwd),
         *app_findings,
         *(_spans(found.settings, environ, known=not unusable) if found.settings.enabled else ()),
+        *shared_findings,
         *other_findings,
         *_installed.distributions(environ),
         *_scan.shadows(cwd),
@@ -108,6 +118,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Rep
         variables=_otel(environ),
         findings=tuple(findings),
         unusable=unusable,
+        shared=shared,
     )
 
 

@@ -16,6 +16,7 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
                      "argument" (of protect, where an application was imported)
     pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
                      or one of their settings is wrong
+    shared_state     null, or {url: text without user, password and query, quorum: number, reachable: bool}
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
                      variables: {OTEL_NAME: value}} without secrets
     libraries        [{name, version: text or null, required: text or ""}]
