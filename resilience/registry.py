@@ -175,20 +175,12 @@ class Registry:
             entry.used = False
 
 
-_OWN = {
-    "budget": ("retry_budget",),
-    "bulkhead": ("bulkhead_", "adaptive_"),
-    "throttle": ("throttle",),
-}
-"""The settings that belong to what is remembered, by how their names begin; the rest has none of its own."""
-
-
 def _renewed(entry: Entry, settings: ResilienceSettings, tools: Tools) -> OriginState:
     """What is remembered of an origin, for other settings: new is only what these concern."""
     state = OriginState(entry.target, settings, tools)
+    new = [spec.name for spec in fields(settings) if getattr(settings, spec.name) != getattr(entry.settings, spec.name)]
     for slot in OriginState.__slots__:
-        own = [spec.name for spec in fields(settings) if spec.name.startswith(_OWN.get(slot, ("-",)))]
-        if all(getattr(settings, name) == getattr(entry.settings, name) for name in own):
+        if slot != "budget" or not any(name.startswith("retry_budget") for name in new):
             setattr(state, slot, getattr(entry.state, slot))
     # Other numbers are no reason to let calls through again, least of all where a hand holds it open.
     state.breaker = entry.state.breaker

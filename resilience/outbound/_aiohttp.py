@@ -99,7 +99,7 @@ class _Hops:
             self._tell_again(request)
         call = AiohttpWire(guard.library, guard.tools, request, handler).call(entry.target)
         wish = guard.library.written(self._timeout, session._timeout)
-        if wish is not None:
+        if wish is not None and not entry.times_chosen:
             call.attempt_timeout, call.total_timeout = limits(wish, entry.settings, guard.now() - self._began)
         try:
             return await entry.pipeline.run(call)
