@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from math import inf
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from ..call import Call, Resend
@@ -35,6 +35,7 @@ __all__ = [
 
 R = TypeVar("R")
 Headers = Mapping[str, str]
+Ended = Callable[[BaseException | None, object], None]
 
 SHORTEST = 0.001
 _FAILED = 400
@@ -47,17 +48,18 @@ _PORTS = {"http": 80, "https": 443}
 class Sending(Call[R]):
     """One request on its way through a pool: how the pools below know that it has its policies.
 
-    `ended` is what a tracer left here to be called when a body that belongs to the attempt was
-    read (with None) or was not (with the error); only where `hold` says that one will be.
+    `ended` is where a tracer leaves what is to be called when an attempt is over, with the error
+    or None, and the result or None. Only where `tells_end`; else the end of `urlopen` is the end.
     """
 
-    __slots__ = ("ended", "hold", "silence", "wish")
+    __slots__ = ("ended", "silence", "wish")
+
+    tells_end: ClassVar[bool] = False
 
     def __init__(self, wire: "SyncWire[R]", target: str, operation: str, resend: Resend, wish: Wish | None) -> None:
         super().__init__(wire, target=target, operation=operation, resend=resend)
         self.wish = wish
-        self.hold = False
-        self.ended: Callable[[BaseException | None], None] | None = None
+        self.ended: Ended | None = None
         self.silence = None if wish is None else wish.read
 
     def bound(self, settings: "ResilienceSettings", *, streamed: bool, several: bool, chosen: bool = False) -> None:
