@@ -18,13 +18,19 @@ _TITLES = {503: "Service Unavailable", 504: "Gateway Timeout"}
 _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 """The status of a dependency's response that nobody handled, and what it makes of ours."""
 
+OVERLOADED = (b"x-envoy-overloaded", b"true")
+"""Says to the caller: do not retry (Envoy's router). So that retries are not multiplied from hop to hop."""
+
 _LONGEST = 2**31
 """Seconds, 68 years: RFC 9111, 1.2.2 gives it as the largest of all numbers of seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A problem: `kind` names it (the end of its type URI), `retry_after` is seconds or an HTTP date."""
+    """A problem: `kind` names it (the end of its type URI), `retry_after` is seconds or an HTTP date.
+
+    `overloaded`: whoever asks again adds load to what has too much of it, or has been asked again already.
+    """
 
     status: int
     kind: str
@@ -32,6 +38,7 @@ class Answer:
     policy: str | None = None
     target: str | None = None
     retry_after: float | str | None = None
+    overloaded: bool = False
 
     def headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
         """Response headers. Retry-After is rounded up to whole seconds: RFC 9110, 10.2.3."""
@@ -42,6 +49,8 @@ class Answer:
         ]
         if (wait := self._whole()) is not None:
             headers.append((b"retry-after", str(wait).encode("latin-1", "replace")))
+        if self.overloaded:  # Envoy, and handrail further out, do not retry then
+            headers.append(OVERLOADED)
         return headers
 
     def body(self, trace_id: str | None) -> bytes:
@@ -96,16 +105,18 @@ def _seconds(answer: Answer) -> float:
 def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer | None:
     if isinstance(error, errors.Rejected):
         kind = error.policy.replace("_", "-")
-        return Answer(503, kind, str(error), error.policy, error.target, error.retry_after)
-    if isinstance(error, errors.TimedOut):
-        return Answer(504, error.policy.replace("_", "-"), str(error), error.policy, error.target)
+        return Answer(503, kind, str(error), error.policy, error.target, error.retry_after, overloaded=True)
     failure = failure_of(error)
+    again = failure is not None and failure.attempts > 1
+    if isinstance(error, errors.TimedOut):
+        kind = error.policy.replace("_", "-")
+        return Answer(504, kind, str(error), error.policy, error.target, overloaded=again)
     if failure is not None:
         said = clean(str(error)) or type(error).__name__
         detail = f"{failure.target}: {said} (attempts: {failure.attempts}, last cause: {failure.cause})"
         if failure.cause == "timeout":
-            return Answer(504, "dependency-timeout", detail, "retry", failure.target)
-        return Answer(503, "dependency-unreachable", detail, "retry", failure.target)
+            return Answer(504, "dependency-timeout", detail, "retry", failure.target, overloaded=again)
+        return Answer(503, "dependency-unreachable", detail, "retry", failure.target, overloaded=again)
     return _answer_to_status(error)
 
 
@@ -120,7 +131,10 @@ def _answer_to_status(error: BaseException) -> Answer | None:
     url = response.url
     target = f"{url.scheme}://{url.netloc.decode('ascii')}"
     detail = f"{target} answered {response.status_code}"
-    return Answer(status, f"dependency-{response.status_code}", detail, None, target, _wait(response))
+    failure = failure_of(response)
+    overloaded = response.headers.get("x-envoy-overloaded") == "true" or (failure is not None and failure.attempts > 1)
+    kind = f"dependency-{response.status_code}"
+    return Answer(status, kind, detail, None, target, _wait(response), overloaded=overloaded)
 
 
 def _wait(response: Any) -> float | str | None:

@@ -13,7 +13,7 @@ from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import HandrailError
+from ..errors import HandrailError, TimedOut
 from ._httpx_hold import BEFORE_HOOKS
 from ._httpx_library import Library
 from ._httpx_wire import Exchange, Handler, HttpxWire
@@ -104,7 +104,7 @@ class _Guard:
     def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:
         if isinstance(error, HandrailError):
             self._library.dress(error, request)
-        elif call.verdict.transient:
+        if call.verdict.transient or isinstance(error, TimedOut):
             mark(error, Failure(call.target, call.attempt, call.verdict.cause))
 
 

@@ -1,4 +1,4 @@
-"""What the pipeline knows of an error that leaves it: a note for whoever answers for the error later."""
+"""What the pipeline knows of a failure that leaves it: a note for whoever answers for it later."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ class Failure:
     cause: str
 
 
-def mark(error: BaseException, failure: Failure) -> None:
-    """Attach the failure; the error itself stays as it is."""
-    error.__dict__[_NAME] = failure
+def mark(failed: object, failure: Failure) -> None:
+    """Attach the failure to an error, or to the response that is one; nothing else of it changes."""
+    failed.__dict__[_NAME] = failure
 
 
-def failure_of(error: BaseException) -> Failure | None:
-    """The failure attached to an error, if it came out of a pipeline."""
-    found = error.__dict__.get(_NAME)
+def failure_of(failed: object) -> Failure | None:
+    """The failure attached to an error or a response, if it came out of a pipeline."""
+    found = getattr(failed, "__dict__", {}).get(_NAME)
     return found if isinstance(found, Failure) else None
