@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 if TYPE_CHECKING:
+    from ._breakers import breakers
     from ._policy import pipelines, policy
     from ._work import capture, carry, resume
     from .resilience.errors import (
@@ -46,6 +47,7 @@ __all__ = [
     "TimedOut",
     "Undeclared",
     "__version__",
+    "breakers",
     "capture",
     "carry",
     "pipelines",
@@ -83,6 +85,10 @@ def __getattr__(name: str) -> Any:
         from . import settings
 
         return getattr(settings, name)
+    if name == "breakers":
+        from . import _breakers
+
+        return _breakers.breakers
     if name in ("policy", "pipelines"):
         from . import _policy
 
