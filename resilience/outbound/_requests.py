@@ -5,6 +5,7 @@ call. Adapters of somebody's own and mocks never come here; a subclass comes her
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,13 @@ class _Guard:
             adapter: Any, request: Any, stream: bool = False, timeout: Any = None, *more: Any, **options: Any
         ) -> "requests.Response":
             entry = None if more else self._entry(request.url)
-            if entry is None:
+            call = None
+            if entry is not None:
+                with suppress(TypeError):  # requests says better what is wrong with a timeout
+                    call = self._call(wire, entry, adapter, request, stream, timeout)
+            if entry is None or call is None:
                 response: requests.Response = wire.handle(adapter, request, stream, timeout, *more, **options)
                 return response
-            call = self._call(wire, entry, adapter, request, stream, timeout)
             call.options = options
             try:
                 return entry.pipeline.run_sync(call)

@@ -7,6 +7,7 @@ its policies already passes; it only tells the peer of itself here. Pools that m
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,12 @@ class _Guard:
                 entry = None
             else:
                 entry = self._entry(pool, url)
-            if entry is None or more:
+            call = None
+            if entry is not None and not more:
+                with suppress(TypeError):  # urllib3 says better what is wrong with a timeout
+                    call = self._call(wire, entry, pool, method, url, body, headers, retries, rest, unsaid)
+            if entry is None or call is None:
                 return handle(pool, method, url, body, headers, retries, redirect, assert_same_host, *more, **rest)
-            call = self._call(wire, entry, pool, method, url, body, headers, retries, rest, unsaid)
             call.redirect, call.same_host = redirect, assert_same_host
             try:
                 response = entry.pipeline.run_sync(call)

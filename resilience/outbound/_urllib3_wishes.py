@@ -23,23 +23,39 @@ _NONE = Wish(None, None)
 
 
 def of_requests(timeout: object) -> Wish | None:
-    """What `timeout=` says to requests; None where the code said nothing. What requests would refuse is left to it."""
+    """What `timeout=` says to requests; None where the code said nothing.
+
+    Raises TypeError for what requests will refuse.
+    """
     if timeout is None:
         return None
     if isinstance(timeout, int | float):
         return Wish(timeout, timeout)
-    if isinstance(timeout, tuple) and len(timeout) == 2:
-        return Wish(_seconds(timeout[0]), _seconds(timeout[1]))
-    return _written(timeout) if isinstance(timeout, Timeout) else _NONE
+    if isinstance(timeout, Timeout):
+        return _written(timeout)
+    connect, read = _pair(timeout)
+    return Wish(connect, read)
+
+
+def _pair(timeout: object) -> tuple[float | None, float | None]:
+    match timeout:
+        case (int() | float() | None as connect, int() | float() | None as read) if isinstance(timeout, tuple):
+            return connect, read
+        case _:
+            raise TypeError(timeout)
 
 
 def of_pool(timeout: object, unsaid: object, pool: Any) -> Wish | None:
-    """urllib3's `timeout=`, or the pool's own where the call names none."""
+    """urllib3's `timeout=`, or the pool's own where the call names none. Raises TypeError likewise."""
     if timeout is unsaid:
         timeout = pool.timeout
     if isinstance(timeout, int | float):
         return Wish(timeout, timeout)
-    return _written(timeout) if isinstance(timeout, Timeout) else _NONE
+    if isinstance(timeout, Timeout):
+        return _written(timeout)
+    if timeout is None:
+        return _NONE
+    raise TypeError(timeout)
 
 
 def _written(timeout: Timeout) -> Wish | None:
