@@ -3,6 +3,7 @@
 import threading
 from contextlib import suppress
 from decimal import Decimal
+from math import inf
 
 import pytest
 from hypothesis import given
@@ -156,8 +157,12 @@ def test_what_something_else_forbids_costs_nothing(on_loop: bool) -> None:
     for step, resend in ((Reply(503, "60"), Resend.SAFE), (503, Resend.UNSAFE), (404, Resend.SAFE)):
         bench.play(ScriptedWire(step, clock=bench.clock), on_loop, resend)
     assert budget.spent(bench.clock.now()) == (0, 3)
+    patient = ScriptedWire(Reply(503, "60"), clock=bench.clock).call(total_timeout=inf)
+    bench.pipeline.run_sync(patient)
+    assert bench.told.of(NotRetried)[-1].reason == "retry_after"
+    assert budget.spent(bench.clock.now()) == (0, 4)
     bench.play(ScriptedWire(503, clock=bench.clock), on_loop)
-    assert budget.spent(bench.clock.now()) == (2, 4)
+    assert budget.spent(bench.clock.now()) == (2, 5)
 
 
 @both

@@ -35,13 +35,13 @@ class UrlCall(Call[Reply]):
 class Service:
     """A client of a peer that is down, with our retries; `calls` counts the logical ones."""
 
-    def __init__(self, step: str | int | Reply = "fail", *, attempts: int = 3, budget: Budget | None = None) -> None:
+    def __init__(self, *steps: str | int | Reply, attempts: int = 3, budget: Budget | None = None) -> None:
         self.clock = FakeClock()
         self.told = RecordingListener()
         tools = Tools(clock=self.clock, emit=self.told, jitter=lambda: 0.0)
         retry = Retry(attempts=attempts, budget=budget, tools=tools)
         self.pipeline = Pipeline(TotalTimeout(30.0, tools=tools), retry)
-        self.wire = ScriptedWire(step, clock=self.clock)
+        self.wire = ScriptedWire(*(steps or ("fail",)), clock=self.clock)
         self.calls = 0
 
     def _call(self, url: str | None, operation: str) -> UrlCall:
@@ -244,8 +244,12 @@ def test_a_reply_that_is_made_again_counts_too() -> None:
 
 @pytest.mark.parametrize(
     "service",
-    [Service(budget=Budget(ratio=0.0, floor=0)), Service(Reply(503, headers={"x-envoy-overloaded": "true"}))],
-    ids=["budget", "overloaded"],
+    [
+        Service(budget=Budget(ratio=0.0, floor=0)),
+        Service(Reply(503, headers={"x-envoy-overloaded": "true"})),
+        Service(503, Reply(503, headers={"x-envoy-overloaded": "true"})),
+    ],
+    ids=["budget", "overloaded", "overloaded meanwhile"],
 )
 def test_retries_that_were_refused_count_as_used_up(service: Service) -> None:
     """Spent budget, overloaded peer: whoever goes on all the same is the amplification that was refused."""
