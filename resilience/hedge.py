@@ -112,7 +112,7 @@ class _Race:
                 winner = first
             else:
                 winner = await self._both(first)
-            self._tasks.pop(winner)
+            counts = self._tasks.pop(winner)
         except GeneratorExit:
             self._drop()
             raise
@@ -120,8 +120,10 @@ class _Race:
             await self._clear()
             raise
         if self._tasks and (cancelled := await self._clear()) is not None:
-            await self._throw_away(winner)
+            await _to_its_end(self._throw_away(winner))
             raise cancelled
+        if counts is not self._call:
+            _take_over(self._call, counts)  # only now: until its end the other one's outcome is written there
         return winner.result()
 
     async def _both(self, first: asyncio.Task[Any]) -> asyncio.Task[Any]:
@@ -135,14 +137,12 @@ class _Race:
                 if task in done and (task.cancelled() or _good(task, self._tasks[task])):
                     if task is second:
                         self._policy.won(call, sent)
-                        _take_over(call, twin)
                     return task
         # Both failed. The first one's outcome goes up, unless it was never sent.
         if not _refused(second):
             call.attempt = twin.attempt
             call.held_until = max(call.held_until, twin.held_until)
             if _refused(first):
-                _take_over(call, twin)
                 return second
         return first
 
