@@ -5,10 +5,8 @@
 
 import sys
 
-import redis
-
 from handrail.resilience import ResilienceSettings
-from handrail.resilience.state._redis import PREFIX
+from handrail.resilience.state._redis import RedisVotes
 from tests.redis_server import until
 from tests.resilience_state.instances import PEER, on_redis
 
@@ -19,9 +17,9 @@ def main(url: str, machine: str, open_for: float) -> None:
     )
     instance = on_redis(url, machine, settings=settings)
     instance.fail()
-    client = redis.Redis.from_url(url, decode_responses=True)
-    mine = instance.shared.voter.instance
-    until(lambda: any(mine in vote for vote in client.zrange(f"{PREFIX}:tests:votes:{PEER}", 0, -1)))
+    store = RedisVotes(url, "tests")
+    mine = instance.shared.voter
+    until(lambda: mine in {vote.voter for vote in store.votes([PEER], store.now())[PEER]})
     print("voted", flush=True)
     sys.stdin.readline()
     instance.shared.end()
