@@ -4,6 +4,7 @@ A call never waits for it: its breaker reports a change to a queue in memory, an
 outside. What the store says can open a closed breaker and nothing else; every instance probes and closes by itself.
 """
 
+import contextvars
 import logging
 import os
 import random
@@ -122,6 +123,10 @@ class SharedBreakers:
             self.begin()
 
     def _run(self) -> None:
+        # Not in the context of the request that happened to be first: its span and deadline are nothing to us.
+        contextvars.Context().run(self._work)
+
+    def _work(self) -> None:
         store: Store | None = None
         stop, pause = self._stop, 0.0
         while not stop.wait(pause * (0.75 + random.random() / 2)):

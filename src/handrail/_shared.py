@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+
 from .resilience.events import Listeners
 from .resilience.registry import Registry
 from .settings import Settings
@@ -28,9 +30,14 @@ def install(settings: Settings, registry: Registry, listeners: Listeners) -> Cal
 
     url, service = settings.service.shared_state, settings.tracing.service_name
     _redis.RedisVotes(url, service)
+
+    def connect() -> _redis.RedisVotes:
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # the thread does nothing else: no span for each round
+        return _redis.RedisVotes(url, service)
+
     shared = SharedBreakers(
         registry,
-        lambda: _redis.RedisVotes(url, service),
+        connect,
         quorum=settings.service.shared_quorum,
         shown=_redis.shown(url),
     )

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from starlette.applications import Starlette
 
 from examples.order_service.ports import free_ports
 from handrail import SettingsError, _wire, protect
+from handrail.resilience import current_deadline, deadline
 from handrail.resilience.state._redis import PREFIX, RedisVotes
 from handrail.tracing.testing import Spans
 from tests.redis_server import RedisServer, until
@@ -45,6 +48,30 @@ def test_without_the_setting_there_is_nothing(spans: Spans) -> None:
     assert process is not None
     process.registry.pipeline("http", "peer", 80)
     assert carriers() == []
+
+
+def test_the_thread_keeps_no_request_and_makes_no_span(
+    spans: Spans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is nobody's child, though a request started it; instrumentation of redis-py stays silent in it."""
+    seen: list[tuple[bool, object, object]] = []
+    original = RedisVotes.now
+
+    def now(self: RedisVotes) -> float:
+        current = trace.get_current_span().get_span_context()
+        seen.append((current.is_valid, get_value(_SUPPRESS_INSTRUMENTATION_KEY), current_deadline()))
+        return original(self)
+
+    monkeypatch.setattr(RedisVotes, "now", now)
+    with RedisServer(tmp_path) as server:
+        protect(Starlette(), shared_state=server.url)
+        process = _wire.current()
+        assert process is not None
+        with spans.tracing().tracer.start_as_current_span("request"), deadline(5.0):
+            process.registry.pipeline("http", "peer", 80)
+        until(lambda: len(seen) > 1)
+        _wire.switch_off()
+    assert set(seen) == {(False, True, None)}
 
 
 def test_a_missing_library_stops_the_start(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
