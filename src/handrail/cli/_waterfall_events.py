@@ -76,6 +76,17 @@ _OPENED = {
 }
 
 
+def _second(about: Mapping[str, object]) -> tuple[str, str, str]:
+    layer = str(about.get(semconv.RETRY_LAYER, "?"))
+    who = "a retry by hand" if layer == "hand-written" else layer
+    return "↻", f"made again by {who}, over the retries of handrail, at {about.get(semconv.PLACE, '?')}", "red"
+
+
+def _keys(about: Mapping[str, object]) -> tuple[str, str, str]:
+    now = "honours idempotency keys" if about.get(semconv.IDEMPOTENCY_HONOURED) is True else "honours keys no longer"
+    return "·", f"the peer {now}{_target(about)}", "dim"
+
+
 def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
     before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
     rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
@@ -156,6 +167,8 @@ _SENTENCES = {
     semconv.EVENT_RETRY_SCHEDULED: _retry,
     semconv.EVENT_RETRY_REFUSED: _refused,
     semconv.EVENT_RETRY_EXHAUSTED: _exhausted,
+    semconv.EVENT_SECOND_RETRY: _second,
+    semconv.EVENT_KEYS_HONOURED: _keys,
     semconv.EVENT_CIRCUIT_BREAKER_CHANGED: _circuit,
     semconv.EVENT_CALL_REJECTED: _rejected,
     semconv.EVENT_TIMEOUT: _timeout,
