@@ -12,6 +12,7 @@ from .pipeline import Pipeline
 from .policy import Policy, Tools
 from .retry import Retry
 from .settings import ResilienceSettings
+from .stale import Answers, StaleOnError
 from .throttle import Tally, Throttle
 from .timeouts import AttemptTimeout, TotalTimeout
 
@@ -21,7 +22,7 @@ __all__ = ["OriginState", "standard"]
 class OriginState:
     """What is remembered of one origin: shared by all pipelines to it, whatever their settings."""
 
-    __slots__ = ("adaptive", "breaker", "budget", "keys", "permits", "routes", "tally", "target")
+    __slots__ = ("adaptive", "answers", "breaker", "budget", "keys", "permits", "routes", "tally", "target")
 
     def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
         self.target = target
@@ -34,6 +35,8 @@ class OriginState:
         """The limit found for it, from the first pipeline on that asks for one."""
         self.tally: Tally | None = None
         """What calls came to, likewise for the throttle."""
+        self.answers: Answers | None = None
+        """The last good answers of it, likewise for stale-on-error."""
         self.breaker = CircuitBreaker(target, Rules.of(settings), tools=tools)
         self.routes: dict[str, CircuitBreaker] = {}
         """The breakers of single paths of it, by the pattern in `breaker_routes`, from the first call on."""
@@ -68,6 +71,7 @@ def standard(
     breaker = breaker or state.breaker
     bulkhead = _bulkhead(target, given, tools, state)
     return Pipeline(
+        *_stale(given, tools, state),
         TotalTimeout(given.total_timeout, tools=tools),
         Retry(
             attempts=given.attempts,
@@ -85,6 +89,13 @@ def standard(
         bulkhead,
         AttemptTimeout(given.attempt_timeout, tools=tools),
     )
+
+
+def _stale(given: ResilienceSettings, tools: Tools, state: OriginState) -> list[Policy]:
+    if not given.stale_on_error:
+        return []
+    state.answers = state.answers or Answers()
+    return [StaleOnError(given.stale_on_error, answers=state.answers, tools=tools)]
 
 
 def _hedge(

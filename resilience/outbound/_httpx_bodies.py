@@ -3,16 +3,21 @@
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-__all__ = ["AsyncBegun", "AsyncChunks", "Rest", "SyncBegun", "SyncChunks"]
+__all__ = ["AsyncBegun", "AsyncChunks", "Chunks", "Rest", "SyncBegun", "SyncChunks"]
 
 
-class _Chunks:
+class Chunks:
     """A body that was read already: chunk for chunk as it came, each let go once handed on."""
 
     def __init__(self, chunks: list[bytes], consumed: type[Exception]) -> None:
         chunks.reverse()
         self._chunks: list[bytes] | None = chunks
         self._consumed = consumed
+
+    def whole(self, most: int) -> bytes | None:
+        """All of it, while nobody has begun to read; None where it is longer than `most` bytes."""
+        chunks = self._chunks or []
+        return b"".join(reversed(chunks)) if sum(map(len, chunks)) <= most else None
 
     def _take(self) -> list[bytes]:
         chunks, self._chunks = self._chunks, None
@@ -21,14 +26,14 @@ class _Chunks:
         return chunks
 
 
-class SyncChunks(_Chunks):
+class SyncChunks(Chunks):
     def __iter__(self) -> Iterator[bytes]:
         chunks = self._take()
         while chunks:
             yield chunks.pop()
 
 
-class AsyncChunks(_Chunks):
+class AsyncChunks(Chunks):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return _Drain(self._take())
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict
+from ..stale import Snapshot
 from ._httpx_bodies import AsyncBegun, AsyncChunks, SyncBegun, SyncChunks
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ class Library:
         """The same on a thread."""
         body: httpx.SyncByteStream = self._sync_begun(chunks, rest, stream)
         return body
+
+    def restored(self, answer: Snapshot) -> "httpx.Response":
+        """A response of parts that were kept; its body can be read on a loop and on a thread."""
+        made: httpx.Response = self.module.Response(
+            answer.status,
+            headers=list(answer.headers),
+            stream=self.byte_stream(answer.body),
+            extensions=dict(answer.note) if isinstance(answer.note, dict) else None,
+        )
+        return made
 
     def judge(self, error: BaseException) -> Verdict:
         """The verdict on what a transport raised."""

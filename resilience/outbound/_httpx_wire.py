@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..call import Call, Resend
 from ..classify import Verdict, of_status
+from ..stale import Snapshot
+from ._httpx_bodies import Chunks
 from ._httpx_headers import Telling
 from ._httpx_hold import Holder
 from ._httpx_library import Library
@@ -160,6 +162,26 @@ class HttpxWire:
 
     def discard_sync(self, result: "httpx.Response") -> None:
         result.close()
+
+    def asked(self, call: Call["httpx.Response"]) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What an answer is kept by; see `stale`."""
+        assert isinstance(call, Exchange)
+        return str(call.request.url), tuple(call.request.headers.multi_items())
+
+    def snapshot(self, call: Call["httpx.Response"], result: "httpx.Response", most: int) -> Snapshot | None:  # noqa: ARG002 (others need it)
+        """The parts of a response whose body was held."""
+        stream: object = result.stream
+        body = stream.whole(most) if isinstance(stream, Chunks) else None
+        if body is None:
+            return None
+        note = {
+            name: result.extensions[name] for name in ("http_version", "reason_phrase") if name in result.extensions
+        }
+        return Snapshot(result.status_code, tuple(result.headers.multi_items()), body, note)
+
+    def restore(self, call: Call["httpx.Response"], answer: Snapshot) -> "httpx.Response":  # noqa: ARG002 (others need it)
+        """A response of those parts, for a client of either kind."""
+        return self.library.restored(answer)
 
     def _left(self, call: Call["httpx.Response"]) -> float:
         return max(call.attempt_ends - self._tools.clock.now(), _SHORTEST)
