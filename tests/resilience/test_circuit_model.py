@@ -238,11 +238,9 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule(what=st.sampled_from(["isolate", "close", "reset", "shared"]))
     def lay_hands_on(self, what: str) -> None:
         """A hand or the others open or close it; no isolation is undone but by hand."""
-        if what == "shared":
-            changed = self.breaker.force_open(3.0)
-        else:
-            changed = getattr(self.breaker, what)()
-        assert changed is self.model.hand(what)
+        hands = {"isolate": self.breaker.isolate, "close": self.breaker.close, "reset": self.breaker.reset}
+        hands["shared"] = lambda: self.breaker.force_open(3.0)
+        assert hands[what]() is self.model.hand(what)
 
     @rule(quarters=st.integers(1, 60))
     def wait(self, quarters: int) -> None:
