@@ -15,9 +15,9 @@ class Chunks:
         self._consumed = consumed
 
     def whole(self, most: int) -> bytes | None:
-        """All of it, while nobody has begun to read; None where it is longer than `most` bytes."""
-        chunks = self._chunks or []
-        return b"".join(reversed(chunks)) if sum(map(len, chunks)) <= most else None
+        """All of it; None where somebody has begun to read, or where it is longer than `most` bytes."""
+        chunks = self._chunks
+        return None if chunks is None or sum(map(len, chunks)) > most else b"".join(reversed(chunks))
 
     def _take(self) -> list[bytes]:
         chunks, self._chunks = self._chunks, None
