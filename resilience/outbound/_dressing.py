@@ -39,12 +39,10 @@ def in_place(kinds: Kinds, error: errors.HandrailError) -> errors.HandrailError:
 
 
 def renewed(kinds: Kinds, error: errors.HandrailError) -> errors.HandrailError:
-    """The same where the library's errors are OSErrors, whose objects are laid out otherwise: a new one if need be."""
+    """The same where the library's errors are OSErrors, whose objects are laid out otherwise: a new one."""
     kind = kinds.get(type(error))
     if kind is None:
         return error
-    if issubclass(type(error), OSError):
-        return in_place(kinds, error)
     again = errors.restored(kind, error.args)
     again.__dict__.update(error.__dict__)
     again.__cause__, again.__context__ = error.__cause__, error.__context__
