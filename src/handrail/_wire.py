@@ -59,7 +59,7 @@ class Process:
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
-        from . import _logs, _work
+        from . import _logs, _unguarded, _work
         from ._bridge import Bridge
 
         self._share()  # first: its settings may be wrong
@@ -69,6 +69,7 @@ class Process:
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
+        self.undo.append(_unguarded.install(lambda: _live(self).settings, self.listeners, _exporting))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
 

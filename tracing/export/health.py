@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-__all__ = ["Lost", "Told", "lost", "write"]
+__all__ = ["KEPT", "Lost", "Told", "began", "lost", "write"]
 
-_KEPT = 3600.0
+KEPT = 3600.0
 """Seconds for which the file of a process that ended is shown."""
 _MOST = 64
 """Files; the oldest go."""
@@ -44,8 +44,8 @@ def lost(store: Path) -> list[Lost]:
     for path in _files(store):
         with suppress(OSError, ValueError, TypeError, KeyError):
             document = json.loads(path.read_text("utf-8"))
-            alive = _began(int(document["pid"])) == document["began"]
-            if alive or time.time() - float(document["written"]) < _KEPT:
+            alive = began(int(document["pid"])) == document["began"]
+            if alive or time.time() - float(document["written"]) < KEPT:
                 known = {"service": str(document["service"]), "pid": int(document["pid"]), "alive": alive}
                 out += [replace(Lost(**entry), **known) for entry in document["lost"]]
     return sorted(out, key=lambda found: found.last, reverse=True)
@@ -57,7 +57,7 @@ def write(store: Path, service: str, found: list[Lost]) -> None:
     pid = os.getpid()
     document = {
         "pid": pid,
-        "began": _began(pid),
+        "began": began(pid),
         "service": service,
         "written": time.time(),
         "lost": [{key: value for key, value in asdict(entry).items() if key not in _OUTSIDE} for entry in found],
@@ -104,8 +104,8 @@ def _sweep(store: Path) -> None:
     files = _files(store)
     for index, path in enumerate(files):
         with suppress(OSError, ValueError, IndexError):
-            dead = not _began(int(path.stem.split("-")[1]))
-            if index >= _MOST or (dead and time.time() - path.stat().st_mtime > _KEPT):
+            dead = not began(int(path.stem.split("-")[1]))
+            if index >= _MOST or (dead and time.time() - path.stat().st_mtime > KEPT):
                 path.unlink(missing_ok=True)
 
 
@@ -118,7 +118,7 @@ def _files(store: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def _began(pid: int) -> str:
+def began(pid: int) -> str:
     """When a process began, in the system's own terms; "" where there is none, "?" where that cannot be told."""
     try:
         # After the last bracket: the name of the program may hold brackets and blanks.

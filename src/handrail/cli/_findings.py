@@ -34,6 +34,8 @@ class Finding:
     HR040 error    a library is missing or outside the versions that handrail works with
     HR041 warning  no HTTP client is installed that handrail protects
     HR042 warning  the service's code imports an HTTP client that handrail does not protect
+    HR043 warning  a process that runs here, or ended within the last hour, connects past all policies
+    HR044 info     the same, at the port of a database, a cache, a queue or the like
     HR050 warning  the store of shared_state cannot be reached
     HR051 error    shared_state cannot be used: a library is missing, or the URL is wrong
     """

@@ -13,6 +13,7 @@ from .._settings_values import Kind
 from ..settings import Resolution, Settings
 from . import _app, _installed, _others, _probe, _scan, _shared_probe
 from ._findings import SEVERITIES, Finding
+from ._unguarded import unguarded
 
 __all__ = ["EXAMPLE", "Report", "gather"]
 
@@ -99,6 +100,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Rep
         *_settings(found, cwd),
         *app_findings,
         *(_spans(found.settings, environ, known=not unusable) if found.settings.enabled else ()),
+        *unguarded(found.settings.tracing),
         *shared_findings,
         *other_findings,
         *_installed.distributions(environ),
