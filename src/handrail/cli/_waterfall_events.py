@@ -21,6 +21,8 @@ _REASONS = {
     "retry_budget": "retries to it are at their share of the calls",
     "own_retries": "its client has retries of its own",
     "overloaded": "it says that it is overloaded",
+    "bulkhead": "as many calls to it as may be are under way",
+    "throttle": "it accepts few calls, and some are not sent",
 }
 
 
@@ -102,6 +104,20 @@ def _rejected(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"not sent: {about.get(semconv.POLICY, 'a policy')} refused{_target(about)}{after}", "red"
 
 
+def _queued(about: Mapping[str, object]) -> tuple[str, str, str]:
+    limit = about.get(semconv.QUEUE_LIMIT, "?")
+    return "⏳", f"waited {_seconds(about, semconv.QUEUE_WAIT)} for a place among {limit} calls{_target(about)}", "yellow"
+
+
+def _hedged(about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "↻", f"no answer for {_seconds(about, semconv.HEDGE_DELAY)}: sent a second time, beside the first", "yellow"
+
+
+def _hedge_won(about: Mapping[str, object]) -> tuple[str, str, str]:
+    after = _seconds(about, semconv.HEDGE_DELAY)
+    return "·", f"the second answered first, after {after}; the first was cancelled", "green"
+
+
 def _timeout(about: Mapping[str, object]) -> tuple[str, str, str]:
     limit = _seconds(about, semconv.TIMEOUT_LIMIT)
     return "✗", f"{about.get(semconv.POLICY, 'timeout')}: cut off at {limit} ({_attempt(about)})", "red"
@@ -171,6 +187,9 @@ _SENTENCES = {
     semconv.EVENT_KEYS_HONOURED: _keys,
     semconv.EVENT_CIRCUIT_BREAKER_CHANGED: _circuit,
     semconv.EVENT_CALL_REJECTED: _rejected,
+    semconv.EVENT_CALL_QUEUED: _queued,
+    semconv.EVENT_HEDGE_SENT: _hedged,
+    semconv.EVENT_HEDGE_WON: _hedge_won,
     semconv.EVENT_TIMEOUT: _timeout,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CLIENT_LEFT: _left,
