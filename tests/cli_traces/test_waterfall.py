@@ -248,7 +248,7 @@ def test_a_deep_chain() -> None:
     (semconv.EVENT_HEDGE_SENT, {semconv.HEDGE_DELAY: 0.2},
      "↻ no answer for 200 ms: sent a second time, beside the first"),
     (semconv.EVENT_HEDGE_WON, {semconv.HEDGE_DELAY: 0.004},
-     "· the second answered first, after 4 ms; the first was cancelled"),
+     "· the second answered first, after 4.00 ms; the first was cancelled"),
     (semconv.EVENT_LOOP_BLOCKED, HELD | {semconv.BLOCKED_CULPRIT: True},
      "✗ held the event loop 0.29 s at shop.py:35 in order"),
     (semconv.EVENT_LOOP_BLOCKED, HELD | {semconv.BLOCKED_CULPRIT: False},

@@ -105,8 +105,8 @@ def _rejected(about: Mapping[str, object]) -> tuple[str, str, str]:
 
 
 def _queued(about: Mapping[str, object]) -> tuple[str, str, str]:
-    limit = about.get(semconv.QUEUE_LIMIT, "?")
-    return "⏳", f"waited {_seconds(about, semconv.QUEUE_WAIT)} for a place among {limit} calls{_target(about)}", "yellow"
+    waited, limit = _seconds(about, semconv.QUEUE_WAIT), about.get(semconv.QUEUE_LIMIT, "?")
+    return "⏳", f"waited {waited} for a place among {limit} calls{_target(about)}", "yellow"
 
 
 def _hedged(about: Mapping[str, object]) -> tuple[str, str, str]:
