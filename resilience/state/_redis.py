@@ -6,7 +6,7 @@ server's own clock. Both end by themselves when nobody writes any more.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import SettingsError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
 
-__all__ = ["MOST_TARGETS", "MOST_VOTES", "RedisVotes", "Store", "reached", "shown"]
+__all__ = ["MOST_TARGETS", "MOST_VOTES", "Found", "RedisVotes", "Store", "reached", "shown"]
 
 PREFIX = "handrail:breaker:1"
 """1 is the version of what stands in the keys."""
@@ -26,6 +26,13 @@ MOST_TARGETS = 1000
 """Targets with votes that are looked at in one round, those whose votes last longest."""
 MOST_VOTES = 1000
 """Votes for one target that are read, those that last longest."""
+
+
+class Found(NamedTuple):
+    """The votes for a target. `more`: there may be others, that end earlier."""
+
+    votes: list[Vote]
+    more: bool = False
 
 
 class Store(Protocol):
@@ -41,8 +48,8 @@ class Store(Protocol):
         """Put down and withdraw votes, by target; returns the targets that somebody votes on."""
         ...
 
-    def votes(self, targets: Sequence[str], now: float) -> dict[str, list[Vote]]:
-        """The votes that have not ended."""
+    def votes(self, targets: Sequence[str], now: float, most: int = MOST_VOTES) -> dict[str, Found]:
+        """The votes that have not ended, at most so many for each target."""
         ...
 
 
@@ -83,14 +90,16 @@ class RedisVotes:
         found = self._answers(pipe)[-1]
         return [_text(name) for name in found] if isinstance(found, list) else []
 
-    def votes(self, targets: Sequence[str], now: float) -> dict[str, list[Vote]]:
+    def votes(self, targets: Sequence[str], now: float, most: int = MOST_VOTES) -> dict[str, Found]:
         """See Store. What is no vote is passed over."""
         pipe = self._redis.pipeline(transaction=False)
         for target in targets:
-            pipe.zrevrangebyscore(self._votes + target, "+inf", f"({now}", start=0, num=MOST_VOTES, withscores=True)
+            pipe.zrevrangebyscore(self._votes + target, "+inf", f"({now}", start=0, num=most, withscores=True)
         answers = zip(targets, self._answers(pipe), strict=True)
         return {
-            target: [vote for text, ends in found if (vote := parsed(_text(text), ends)) is not None]
+            target: Found(
+                [vote for text, ends in found if (vote := parsed(_text(text), ends)) is not None], len(found) >= most
+            )
             for target, found in answers
             if isinstance(found, list)
         }

@@ -20,7 +20,7 @@ from ..events import CircuitChanged, Event
 from ..registry import Registry
 from ..settings import ResilienceSettings
 from ._outage import Outage
-from ._redis import Store, reason
+from ._redis import MOST_VOTES, Store, reason
 from ._votes import LONGEST, Vote, Voter, agreed, machine_name
 
 __all__ = ["SharedBreakers"]
@@ -31,8 +31,12 @@ SLOWEST = 5.0
 """Seconds between two rounds while the store is away; they grow from EVERY."""
 REFRESH = 5.0
 """Seconds after which own votes are put down again, in case that the store has lost them."""
-AT_ONCE = 200
+AT_ONCE = 100
 """Targets whose votes are read in one round."""
+FEW = 8
+"""Votes read for a target at first, times the quorum."""
+CROWDED_AT_ONCE = 10
+"""Targets of which all votes are read in one round, where the few did not tell."""
 _MOST_HEARD = 10_000
 """Changes of breakers kept between two rounds."""
 _NOT_OUR_OWN = frozenset({"shared", "manual"})
@@ -198,18 +202,27 @@ class SharedBreakers:
         return given
 
     def _follow(self, store: Store, targets: Iterable[str], now: float) -> None:
+        """Open what enough others gave up. Mostly a few of the votes tell; only then all are read."""
         closed = self._may_open(frozenset(targets))
         asked = random.sample(sorted(closed), min(len(closed), AT_ONCE))
-        if not asked:
-            return
-        behind = now - self._now()
-        for target, votes in store.votes(asked, now).items():
-            since = self._closed[target] + behind if target in self._closed else 0.0
-            lasts = agreed(votes, self.voter, self._quorum, now, since)
-            if lasts > 0:
-                breaker, longest = closed[target]
-                # Not all at once: the probes of many instances spread over half of the time.
-                breaker.force_open(min(lasts, longest) * (0.5 + self._jitter() / 2), "shared")
+        few = min(FEW * self._quorum, MOST_VOTES)
+        crowded = [
+            target
+            for target, found in (store.votes(asked, now, few) if asked else {}).items()
+            if not self._follows(target, found.votes, now, *closed[target]) and found.more
+        ]
+        if crowded:
+            for target, found in store.votes(crowded[:CROWDED_AT_ONCE], now).items():
+                self._follows(target, found.votes, now, *closed[target])
+
+    def _follows(self, target: str, votes: list[Vote], now: float, breaker: CircuitBreaker, longest: float) -> bool:
+        since = self._closed[target] + now - self._now() if target in self._closed else 0.0
+        lasts = agreed(votes, self.voter, self._quorum, now, since)
+        if lasts <= 0:
+            return False
+        # Not all at once: the probes of many instances spread over half of the time.
+        breaker.force_open(min(lasts, longest) * (0.5 + self._jitter() / 2), "shared")
+        return True
 
     def _may_open(self, targets: frozenset[str]) -> dict[str, tuple[CircuitBreaker, float]]:
         """Our closed breakers among `targets` that do not know better, with the longest time to open each for."""

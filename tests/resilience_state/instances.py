@@ -6,7 +6,7 @@ from contextlib import suppress
 from handrail.resilience import CircuitBreaker, CircuitOpen, Registry, ResilienceSettings, Tools
 from handrail.resilience.clock import Clock, SystemClock
 from handrail.resilience.events import CircuitChanged, Listeners
-from handrail.resilience.state._redis import RedisVotes, Store
+from handrail.resilience.state._redis import Found, RedisVotes, Store
 from handrail.resilience.state._votes import Vote
 from handrail.resilience.state.shared import SharedBreakers
 from handrail.resilience.testing import FakeClock, RecordingListener, ScriptedWire, Step
@@ -84,9 +84,10 @@ class Memory:
             self.held.setdefault(target, {})[str(vote)] = vote
         return [target for target, votes in self.held.items() if any(vote.ends > now for vote in votes.values())]
 
-    def votes(self, targets: Sequence[str], now: float) -> dict[str, list[Vote]]:
+    def votes(self, targets: Sequence[str], now: float, most: int = 1000) -> dict[str, Found]:
         self.asked.append(list(targets))
-        return {target: list(self.held.get(target, {}).values()) for target in targets}
+        held = {target: sorted(self.held.get(target, {}).values(), key=lambda vote: -vote.ends) for target in targets}
+        return {target: Found(votes[:most], len(votes) >= most) for target, votes in held.items()}
 
 
 class Bench:

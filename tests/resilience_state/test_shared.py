@@ -9,6 +9,7 @@ from handrail.resilience import ResilienceSettings
 from handrail.resilience.events import CircuitChanged
 from handrail.resilience.state import shared as room
 from handrail.resilience.state._outage import Outage
+from handrail.resilience.state._votes import Vote, Voter
 from handrail.resilience.testing import FakeClock
 from tests.resilience_state.instances import PEER, Bench, Instance, Memory
 
@@ -212,12 +213,31 @@ def test_a_round_is_bounded_however_many_origins_there_are() -> None:
     for voter in voters:
         voter.shared.round(store)
     store.asked.clear()
-    for _ in range(5):
+    for _ in range(10):
         late.shared.round(store)
-    assert [len(targets) for targets in store.asked] == [room.AT_ONCE] * 5
+    assert [len(targets) for targets in store.asked] == [room.AT_ONCE] * 10
     late.shared.round(store)
-    assert len(store.asked) == 5
+    assert len(store.asked) == 10
     assert {entry.breaker.state for entry in late.registry.entries()} == {"open"}
+
+
+def test_a_crowd_on_one_machine_hides_no_vote() -> None:
+    """64 workers of a bad machine speak loudest, and last; the two votes behind them are read all the same."""
+    bench = Bench("c")
+    bench.store.held[PEER] = {
+        str(vote): vote
+        for number in range(66)
+        for vote in [
+            Vote(
+                Voter("bad" if number < 64 else f"machine{number}", str(number)),
+                bench.clock.wall(),
+                bench.clock.wall() + (500.0 if number < 64 else 9.0),
+            )
+        ]
+    }
+    bench.turn()
+    assert bench.states == ["open"]
+    assert bench.store.asked == [[PEER], [PEER]]
 
 
 def test_unknown_origins_are_not_asked_for() -> None:

@@ -61,7 +61,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def votes(server: RedisServer) -> int:
     store = RedisVotes(server.url, "tests")
-    return len(store.votes([PEER], store.now())[PEER])
+    return len(store.votes([PEER], store.now())[PEER].votes)
 
 
 def through_an_outage(

@@ -63,7 +63,7 @@ def test_two_processes_open_the_breaker_of_a_third(server: RedisServer) -> None:
 
 def votes_read(instance: Instance, server: RedisServer) -> int:
     store = RedisVotes(server.url, "tests")
-    found = store.votes([PEER], store.now())[PEER]
+    found = store.votes([PEER], store.now())[PEER].votes
     return len([vote for vote in found if vote.voter.instance != instance.shared.voter.instance])
 
 
@@ -82,7 +82,7 @@ def test_what_a_killed_process_said_ends_with_its_open_time(server: RedisServer,
 
 def votes_of(server: RedisServer) -> int:
     store = RedisVotes(server.url, "tests")
-    return len(store.votes([PEER], store.now())[PEER])
+    return len(store.votes([PEER], store.now())[PEER].votes)
 
 
 def test_a_process_that_ends_in_peace_takes_its_vote_back(server: RedisServer, client: "redis.Redis") -> None:
@@ -142,7 +142,7 @@ def test_a_fork_votes_for_itself(server: RedisServer) -> None:
         f"one = on_redis({server.url!r}, 'a')\n"
         "one.fail()\n"
         f"store = lambda: RedisVotes({server.url!r}, 'tests')\n"
-        "votes = lambda: {vote.voter.instance for vote in store().votes([PEER], store().now())[PEER]}\n"
+        "votes = lambda: {vote.voter.instance for vote in store().votes([PEER], store().now())[PEER].votes}\n"
         "until(lambda: len(votes()) == 1)\n"
         "parent = one.shared.voter.instance\n"
         "child = os.fork()\n"
@@ -150,7 +150,7 @@ def test_a_fork_votes_for_itself(server: RedisServer) -> None:
         "    one.breaker('second')\n"
         "    one.fail('second')\n"
         "    mine = one.shared.voter.instance\n"
-        "    told = lambda: {v.voter.instance for v in store().votes(['http://second'], 0)['http://second']}\n"
+        "    told = lambda: {v.voter.instance for v in store().votes(['http://second'], 0)['http://second'].votes}\n"
         "    until(lambda: mine in told())\n"
         "    os._exit(0 if mine != parent and told() == {mine} and votes() == {parent} else 3)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"

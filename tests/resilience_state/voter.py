@@ -19,7 +19,7 @@ def main(url: str, machine: str, open_for: float) -> None:
     instance.fail()
     store = RedisVotes(url, "tests")
     mine = instance.shared.voter
-    until(lambda: mine in {vote.voter for vote in store.votes([PEER], store.now())[PEER]})
+    until(lambda: mine in {vote.voter for vote in store.votes([PEER], store.now())[PEER].votes})
     print("voted", flush=True)
     sys.stdin.readline()
     instance.shared.end()
