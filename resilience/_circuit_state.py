@@ -166,11 +166,9 @@ class Circuit:
         changed = None
         with self._lock:
             now = self._now()
-            before = self._probe
             permit = self._permit(now)
-            if permit is None:
-                wait, text = self._refusal(now)
-            elif self._probe is not before and self.state != "half_open":
+            wait, text = self._refusal(now) if permit is None else (0.0, "")
+            if permit is self._probe is not None and self.state != "half_open":
                 self._machine.half_open()
                 changed = self._change("probe", call.operation)
         if changed is not None:

@@ -47,7 +47,7 @@ class ResilienceSettings:
     breaker_failure_rate: float = 0.5
     """Share of failed calls, above 0 and up to 1, that opens the breaker (resilience4j: 0.5)."""
     breaker_minimum_calls: int = 10
-    """Calls in the window below which the breaker never opens: low enough for a quiet service (Kevlar: 10)."""
+    """Calls in the window below which the breaker never opens, but for as many failures in a row (Kevlar: 10)."""
     breaker_window: float = 30.0
     """Seconds that the failure rate looks back (.NET standard handler: 30)."""
     breaker_open_for: float = 15.0
@@ -59,7 +59,7 @@ class ResilienceSettings:
     breaker_slow_rate: float = 1.0
     """Share of slow calls, above 0 and up to 1, that opens the breaker (resilience4j: 1)."""
     breaker_ramp: int = 64
-    """Calls at a time from which on a circuit that has just closed is free again; 0: at once."""
+    """Calls at a time from which on a circuit that has just closed is free again; up to 2: at once (RFC 5681)."""
     breaker_routes: tuple[str, ...] = ()
     """Paths of the origin with breakers of their own, such as `/charges/*`."""
     max_origins: int = 1024
