@@ -118,7 +118,7 @@ class Registry:
         self.tools = tools or Tools()
         self.rules = tuple(rules)
         """What is set for single origins."""
-        self.on_new: Callable[[], None] | None = None
+        self.on_new: list[Callable[[], None]] = []
         """Called when an origin is met for the first time."""
         self._entries: dict[Key, Entry] = {}
         self._lock = threading.Lock()
@@ -162,8 +162,8 @@ class Registry:
                     self._sweep()
                 settings = settings_of(self.settings, self.rules, key)
                 entry = self._entries[key] = Entry(text_of(key), settings, self.tools)
-        if self.on_new is not None:
-            self.on_new()
+        for told in self.on_new:
+            told()
         return entry
 
     def _sweep(self) -> None:

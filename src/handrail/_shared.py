@@ -42,13 +42,13 @@ def install(settings: Settings, registry: Registry, listeners: Listeners) -> Cal
         shown=_redis.shown(url),
     )
     listeners.add(shared.heard)
-    registry.on_new = shared.begin
+    registry.on_new.append(shared.begin)
     _running = shared
     _watch_the_end()
 
     def undo() -> None:
         global _running
-        registry.on_new = None
+        registry.on_new.remove(shared.begin)
         listeners.remove(shared.heard)
         shared.end()
         if _running is shared:

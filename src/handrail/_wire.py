@@ -26,6 +26,7 @@ from .resilience.registry import Registry
 from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
+    from ._reload import Follower
     from .tracing.logs import Correlation
 
 __all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
@@ -40,8 +41,10 @@ CLIENTS = ("httpx", "httpx2", "aiohttp", "urllib3", "requests")
 class Process:
     """What is switched on in this process: settings, pipelines, tracing, and how to undo it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, arguments: Overrides | None = None) -> None:
         self.settings = settings
+        self._arguments: Overrides = arguments or {}
+        self.follower: Follower | None = None
         self.listeners = Listeners()
         self.registry = Registry(
             settings.resilience,
@@ -72,6 +75,13 @@ class Process:
         self.undo.append(_unguarded.install(lambda: _live(self).settings, self.listeners, _exporting))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+        self._follow()
+
+    def _follow(self) -> None:
+        from ._reload import has_file, install
+
+        if has_file(self.settings):
+            self.undo.append(install(self, self._arguments))
 
     def _share(self) -> None:
         if self.settings.service.shared_state:
@@ -189,7 +199,7 @@ def switch_on(arguments: Overrides) -> Process:
     global _process
     with _lock:
         if _process is None:
-            process = Process(load(arguments))
+            process = Process(load(arguments), arguments)
             if process.settings.enabled:
                 process.switch_on()
                 _watch_the_end()
@@ -220,7 +230,7 @@ def _changed(process: Process, arguments: Overrides) -> Process:
         )
     # `import handrail.auto` came first; what the code says explicitly is more than the environment.
     process.switch_off()
-    fresh = Process(settings)
+    fresh = Process(settings, arguments)
     if settings.enabled:
         fresh.switch_on()
     return fresh
@@ -308,6 +318,8 @@ def _live(made_for: Process) -> Process:
 
 
 def _ready(process: Process) -> None:
+    if process.follower is not None:
+        process.follower.begin()
     if not process.settings.tracing.disabled:
         process.tracing()
         process.metrics()

@@ -36,7 +36,7 @@ def test_the_thread_begins_with_the_first_origin_and_ends_with_the_process(spans
     assert thread.daemon
     _wire.switch_off()
     until(lambda: not thread.is_alive())
-    assert process.registry.on_new is None
+    assert process.registry.on_new == []
 
 
 def test_without_the_setting_there_is_nothing(spans: Spans) -> None:
@@ -109,7 +109,7 @@ def test_calls_of_httpx_vote(spans: Spans, tmp_path: Path) -> None:
                 httpx.get(f"http://127.0.0.1:{port}/")
         store = RedisVotes(server.url, "shared-wiring")
         target = f"http://127.0.0.1:{port}"
-        until(lambda: store.votes([target], store.now())[target])
+        until(lambda: store.votes([target], store.now())[target].votes)
         _wire.switch_off()
-        until(lambda: not store.votes([target], store.now())[target])
+        until(lambda: not store.votes([target], store.now())[target].votes)
         assert PREFIX == "handrail:breaker:1"
