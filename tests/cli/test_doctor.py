@@ -186,11 +186,11 @@ def test_names_that_hide_modules(tmp_path: Path) -> None:
 
 def test_what_the_service_imports(tmp_path: Path) -> None:
     """Retries of its own and clients that are not protected are found with file and line, tests and venvs aside."""
-    (tmp_path / "app.py").write_text("import os\n\n    from tenacity import retry\nimport requests.adapters\n")
-    (tmp_path / "later.py").write_text("import tenacity, requestsx\n# import aiohttp\n")
+    (tmp_path / "app.py").write_text("import os\n\n    from tenacity import retry\nimport httplib2.socks\n")
+    (tmp_path / "later.py").write_text("import tenacity, httplib2x\n# import pycurl\n")
     for other in ("tests", "env", ".hidden"):
         (tmp_path / other).mkdir()
-        (tmp_path / other / "x.py").write_text("import aiohttp")
+        (tmp_path / other / "x.py").write_text("import pycurl")
     (tmp_path / "env" / "pyvenv.cfg").touch()
     imports = {f.id: f.where for f in gather({}, tmp_path).findings if f.id in {"HR023", "HR042"}}
     assert imports == {"HR023": "app.py:3", "HR042": "app.py:4"}
@@ -214,7 +214,8 @@ def test_several_distributions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library outside its range, or missing, is an error; other tracers are noted; no client is a warning."""
-    known = {"tenacity": "8.0", "pybreaker": None, "httpx": None, "httpx2": None, "sentry-sdk": "2.0"}
+    known = {"tenacity": "8.0", "pybreaker": None, "sentry-sdk": "2.0"}
+    known |= dict.fromkeys(_installed.CLIENTS)
     real = _installed._version
     monkeypatch.setattr(_installed, "_version", lambda name: known[name] if name in known else real(name))
     report = gather({}, tmp_path)
@@ -307,10 +308,12 @@ def test_a_wrong_setting_says_what_is_allowed(tmp_path: Path) -> None:
 
 
 def test_every_client_of_an_import(tmp_path: Path) -> None:
-    """`import requests, aiohttp as a` names both."""
-    (tmp_path / "app.py").write_text("import requests, aiohttp as a\nfrom urllib3.util import (\n  Retry)\n")
+    """`import pycurl, httplib2 as h` names both; those that are guarded are not named."""
+    (tmp_path / "app.py").write_text(
+        "import pycurl, httplib2 as h\nfrom curl_cffi.requests import (\n  get)\nimport aiohttp, requests\n"
+    )
     found = [(f.what.split()[0], f.where) for f in gather({}, tmp_path).findings if f.id == "HR042"]
-    assert found == [("aiohttp", "app.py:1"), ("requests", "app.py:1"), ("urllib3", "app.py:2")]
+    assert found == [("curl_cffi", "app.py:2"), ("httplib2", "app.py:1"), ("pycurl", "app.py:1")]
 
 
 def test_worst_comes_first(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from ._findings import Finding
 
 __all__ = ["Library", "clients", "distributions", "libraries"]
 
-CLIENTS = ("httpx", "httpx2")
+CLIENTS = ("httpx", "httpx2", "aiohttp", "requests", "urllib3")
+_AIOHTTP = ">=3.12"
+"""Older ones have no client middlewares, and are left alone."""
 _SERVICE = ("fastapi", "litestar", "quart", "django", "uvicorn", "gunicorn", "hypercorn", "granian")
 
 
@@ -48,7 +50,14 @@ def libraries() -> tuple[list[Library], list[Finding]]:
 
 
 def clients() -> list[Finding]:
-    """Whether there is a client library whose calls can be protected."""
+    """Whether there is a client library whose calls can be protected, and one that is too old for it."""
+    from packaging.specifiers import SpecifierSet
+
+    aiohttp = _version("aiohttp")
+    if aiohttp is not None and not SpecifierSet(_AIOHTTP).contains(aiohttp, prereleases=True):
+        what = f"aiohttp is {aiohttp}: its calls get no timeout, retry or breaker from handrail"
+        mend = f"pip install 'aiohttp{_AIOHTTP}'"
+        return [Finding(id="HR042", severity="warning", what=what, where="the environment", mend=mend)]
     if any(_version(name) for name in CLIENTS):
         return []
     what = "no HTTP client is installed that handrail protects: outbound calls get no timeout, retry or breaker"

@@ -9,7 +9,7 @@ from ._findings import Finding
 
 __all__ = ["imported", "imports", "shadows", "sources"]
 
-_CLIENTS = {"requests": "requests", "aiohttp": "aiohttp", "urllib3": "urllib3"}
+_CLIENTS = {name: name for name in ("curl_cffi", "httplib2", "niquests", "pycurl", "treq")}
 _RETRIES = {
     "aiohttp_retry": "aiohttp-retry",
     "backoff": "backoff",
@@ -76,7 +76,7 @@ def _imported(name: str, where: str) -> Finding:
         severity="warning",
         what=f"{_CLIENTS[name]} is imported: its calls get no timeout, retry or breaker from handrail",
         where=where,
-        mend="make these calls through httpx",
+        mend="make these calls through httpx, aiohttp or requests",
     )
 
 
