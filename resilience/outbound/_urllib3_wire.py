@@ -14,7 +14,7 @@ from . import _urllib3_library as library
 from ._httpx_wishes import one_time
 from ._urllib3_body import unbound
 from ._urllib3_wishes import Wish, cut, limits
-from .headers import outgoing
+from .headers import milliseconds, outgoing
 
 if TYPE_CHECKING:
     from ..policy import Tools
@@ -189,16 +189,23 @@ def resend_class(method: str, body: object, headers: Headers) -> Resend:
 
 def telling(call: Call[Any], headers: Headers, tools: "Tools") -> Headers:
     """The headers of one attempt, with what it tells the peer: a copy, never the caller's own."""
+    # requests' headers are slow to copy and to ask, and nobody but urllib3 reads what leaves here.
+    store = getattr(headers, "_store", None)
+    if type(store) is OrderedDict:
+        headers = dict(store.values())
     plain = type(headers) is dict
+    name = tools.headers.timeout
+    if plain and name and call.attempt == 1 and call.key is None and not _holds(headers, name):
+        if call.attempt_ends == inf:
+            return headers
+        return {**headers, name: str(milliseconds(call.attempt_ends - tools.clock.now()))}
     told = outgoing(call, tools, _lower(headers).get if plain else headers.get)
     if not told:
         return headers
-    store = getattr(headers, "_store", None)
-    # requests' headers are slow to copy, and nobody but urllib3 reads what leaves here.
-    copy: MutableMapping[str, str] = dict(store.values()) if type(store) is OrderedDict else _copied(headers)
-    names = {name.lower(): name for name in copy} if type(copy) is dict else None
+    copy: MutableMapping[str, str] = _copied(headers)
+    names = {name.lower(): name for name in copy} if plain else {}
     for name, value in told:
-        if names is not None and name in names:
+        if name in names:
             del copy[names[name]]
         copy[name] = value
     return copy
@@ -206,6 +213,13 @@ def telling(call: Call[Any], headers: Headers, tools: "Tools") -> Headers:
 
 def _copied(headers: Any) -> Any:
     return headers.copy() if hasattr(headers, "copy") else dict(headers)
+
+
+def _holds(headers: Headers, name: str) -> bool:
+    try:
+        return name in map(str.lower, headers)
+    except TypeError:  # names as bytes
+        return True
 
 
 def _lower(headers: Headers) -> dict[str, str]:

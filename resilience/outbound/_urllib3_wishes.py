@@ -19,6 +19,7 @@ class Wish(NamedTuple):
     total: float | None = None
 
 
+_UNSAID = Timeout.DEFAULT_TIMEOUT
 _NONE = Wish(None, None)
 
 
@@ -59,10 +60,10 @@ def of_pool(timeout: object, unsaid: object, pool: Any) -> Wish | None:
 
 
 def _written(timeout: Timeout) -> Wish | None:
-    parts = timeout._connect, timeout._read, timeout.total
-    if parts[2] is None and not any(part is None or isinstance(part, int | float) for part in parts[:2]):
-        return None  # urllib3's marks for "the socket's default"
-    return Wish(*(_seconds(part) for part in parts))
+    connect, read, total = timeout._connect, timeout._read, timeout.total
+    if total is None and connect is _UNSAID and read is _UNSAID:
+        return None  # the socket's default, which is none
+    return Wish(_seconds(connect), _seconds(read), _seconds(total))
 
 
 def _seconds(value: object) -> float | None:
