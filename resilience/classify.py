@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 __all__ = [
+    "BUSY",
     "CANCELLED",
     "CONNECT",
     "CUT_SHORT",
@@ -64,7 +65,11 @@ FOREIGN = Verdict("foreign", Count.NEUTRAL)
 """An exception that is not the client library's own."""
 CANCELLED = Verdict("cancelled", Count.NEUTRAL)
 
+BUSY = Verdict("409", Count.SUCCESS)
+"""An answer like any other; to a request sent again with its key it may say that the first is still at work."""
+
 _BY_STATUS: dict[int, Verdict] = {
+    409: BUSY,
     **{status: Verdict(str(status), Count.FAILURE, transient=True) for status in (408, 429, 502, 503, 504)},
     **{status: Verdict(str(status), Count.FAILURE) for status in range(505, 600)},
     500: Verdict("500", Count.FAILURE, transient=True, safe_only=True),

@@ -10,6 +10,7 @@ from tenacity import Future
 from ._resends import Resends
 from .budget import Budget
 from .call import Call, Resend
+from .classify import BUSY
 from .events import NotRetried
 from .keys import Keys
 from .policy import Next, NextSync, Tools
@@ -158,7 +159,9 @@ class Retry:
         `result` is None where the attempt ended by an error.
         """
         if not call.verdict.transient:
-            return ""
+            # A peer that honours keys answers so while it is at work on the attempt before (the IETF draft).
+            waits = call.verdict is BUSY and call.attempt > 1 and call.resend is Resend.KEYED
+            return None if waits else ""
         if not may_resend(call.verdict, call.resend):
             reason = _REASONS.get(call.resend, "unsafe_method")
         elif result is not None and (call.wire.header(result, OVERLOADED) or "").strip().lower() == "true":

@@ -259,6 +259,29 @@ def test_no_attempt_begins_after_the_deadline(total: float, takes: float, on_loo
 
 
 @both
+def test_a_peer_that_is_at_work_on_the_first_attempt_is_asked_again(on_loop: bool) -> None:
+    """409 to a second attempt with a key means wait (IETF draft); the answer that comes then is the call's."""
+    bench = Bench(attempts=4)
+    assert bench.play(bench.wire(409), on_loop, Resend.KEYED).status == 409
+    assert bench.told.events == []
+    wire = bench.wire("fail", Reply(409, "1"), 409, "ok")
+    assert bench.play(wire, on_loop, Resend.KEYED).status == 200
+    assert bench.clock.slept == [0.05, 1.1, 0.2]
+    assert [event.cause for event in bench.told.of(RetryScheduled)] == ["network", "409", "409"]
+    assert [reply.status for reply in wire.discarded] == [409, 409]
+
+
+@both
+@pytest.mark.parametrize("resend", [Resend.SAFE, Resend.KEYED])
+def test_a_409_that_stays_goes_up(on_loop: bool, resend: Resend) -> None:
+    """Exhausted with a key, at once without one: the last answer is the caller's."""
+    bench = Bench()
+    wire = bench.wire("fail", 409)
+    assert bench.play(wire, on_loop, resend).status == 409
+    assert len(wire.sent) == (3 if resend is Resend.KEYED else 2)
+
+
+@both
 def test_one_attempt_means_no_retry(on_loop: bool) -> None:
     """`attempts=1` switches the policy off: no note, no event."""
     bench = Bench(attempts=1)
