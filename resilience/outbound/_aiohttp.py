@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..call import Resend
-from ..errors import HandrailError
+from ..errors import HandrailError, TimedOut
 from ._aiohttp_library import Library
 from ._aiohttp_wire import AiohttpWire
 from ._aiohttp_wishes import limits
@@ -103,11 +103,10 @@ class _Hops:
             call.attempt_timeout, call.total_timeout = limits(wish, entry.settings, guard.now() - self._began)
         try:
             return await entry.pipeline.run(call)
-        except HandrailError as error:
-            guard.library.dress(error)
-            raise
         except Exception as error:
-            if call.verdict.transient:
+            if isinstance(error, HandrailError):
+                guard.library.dress(error)
+            if call.verdict.transient or isinstance(error, TimedOut):
                 mark(error, Failure(call.target, call.attempt, call.verdict.cause))
             if entry.settings.attempts > 1 and call.resend is not Resend.ONE_SHOT and self._resent(error, request):
                 self._told = (error, request)

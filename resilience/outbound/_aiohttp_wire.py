@@ -43,6 +43,9 @@ class Hop(Call["aiohttp.ClientResponse"]):
         content = getattr(body, "_value", body)
         return hash((str(self._request.url), content)) if isinstance(content, bytes) else None
 
+    def one_time(self) -> bool:
+        return one_time(self._request.headers)
+
 
 class AiohttpWire:
     """The `Wire` of one hop of a request."""

@@ -367,3 +367,52 @@ def test_name_that_is_not_found_never_left(guard: Guard, monkeypatch: pytest.Mon
     guarded = guard()
     assert isinstance(failing("POST", "http://nowhere.test/", data=b"a"), aiohttp.ClientConnectorDNSError)
     assert [event.cause for event in guarded.of(RetryScheduled)] == ["connect", "connect"]
+
+
+def test_peer_that_honours_keys_is_sent_one(server: Any, steps: Any, guard: Guard) -> None:
+    """After the peer has said so, a POST without a key gets one, the same on each attempt, and is sent again."""
+    guard()
+    told = steps.answer(200, b"fine", idempotency_key_honoured="?1")
+    server.script(told, steps.reset, otherwise=told)
+
+    async def main() -> list[int]:
+        async with aiohttp.ClientSession() as session:
+            found = []
+            for _ in range(2):
+                async with session.post(server.url, json={"a": 1}) as response:
+                    found.append(response.status)
+            return found
+
+    assert asyncio.run(main()) == [200, 200]
+    keys = [one.all("idempotency-key") for one in server.received]
+    assert keys[0] == []
+    assert keys[1] == keys[2]
+    assert len(keys[1]) == 1
+
+
+def test_credentials_for_one_request_are_used_once(server: Any, steps: Any, guard: Guard) -> None:
+    """aiohttp's own digest middleware counts nonces: what the peer has seen is not sent to it again."""
+    guard()
+    digest = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
+    server.script(steps.answer(401, www_authenticate=digest), steps.answer(503))
+    auth = aiohttp.DigestAuthMiddleware("user", "secret")
+    assert send("GET", server.url, {"middlewares": [auth]})[0] == 503
+    assert len(server.received) == 2
+
+
+def test_second_request_beside_the_first_wins(server: Any, steps: Any, guard: Guard) -> None:
+    """Hedged, a GET that hangs is answered by its second sending; the connection of the first is closed."""
+    guard(hedge_after=0.05)
+    server.script(steps.hang)
+    assert send("GET", server.url) == (200, b"fine")
+    assert len(server.received) == 2
+    assert server.gone.wait(5)
+
+
+def test_time_limit_names_its_failure(server: Any, steps: Any, guard: Guard) -> None:
+    """Whoever answers for the error later knows origin, attempts and cause."""
+    guard(attempts=2, attempt_timeout=0.05)
+    server.script(otherwise=steps.hang)
+    failure = failure_of(failing("GET", server.url))
+    assert failure is not None
+    assert (failure.target, failure.attempts, failure.cause) == (server.url, 2, "timeout")
