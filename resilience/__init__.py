@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .budget import Budget
+    from .bulkhead import Bulkhead
     from .call import Call, Resend, Wire, current_deadline, deadline
     from .circuit import CircuitBreaker
     from .classify import Count, Verdict, of_status
@@ -29,18 +30,21 @@ if TYPE_CHECKING:
         TimedOut,
         Undeclared,
     )
+    from .hedge import Hedge
     from .pipeline import Pipeline
     from .policy import Next, NextSync, Policy, Tools
     from .registry import Entry, Registry
     from .retry import Retry
     from .rules import may_resend
     from .settings import ResilienceSettings
+    from .throttle import Throttle
     from .timeouts import AttemptTimeout, TotalTimeout
 
 __all__ = [
     "AttemptTimedOut",
     "AttemptTimeout",
     "Budget",
+    "Bulkhead",
     "BulkheadFull",
     "Call",
     "CircuitBreaker",
@@ -50,6 +54,7 @@ __all__ = [
     "DeadlineExceeded",
     "Entry",
     "HandrailError",
+    "Hedge",
     "Jitter",
     "Next",
     "NextSync",
@@ -63,6 +68,7 @@ __all__ = [
     "RetryBudgetSpent",
     "SettingsError",
     "SystemClock",
+    "Throttle",
     "Throttled",
     "TimedOut",
     "Tools",
@@ -81,6 +87,7 @@ _HOME = {
     name: module
     for module, names in {
         "budget": "Budget",
+        "bulkhead": "Bulkhead",
         "call": "Call Resend Wire current_deadline deadline",
         "circuit": "CircuitBreaker",
         "classify": "Count Verdict of_status",
@@ -88,12 +95,14 @@ _HOME = {
         "defaults": "standard",
         "errors": "AttemptTimedOut BulkheadFull CircuitOpen DeadlineExceeded HandrailError "
         "Rejected RetryBudgetSpent SettingsError Throttled TimedOut Undeclared",
+        "hedge": "Hedge",
         "pipeline": "Pipeline",
         "policy": "Next NextSync Policy Tools",
         "registry": "Entry Registry",
         "retry": "Retry",
         "rules": "may_resend",
         "settings": "ResilienceSettings",
+        "throttle": "Throttle",
         "timeouts": "AttemptTimeout TotalTimeout",
     }.items()
     for name in names.split()

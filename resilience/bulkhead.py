@@ -1,5 +1,6 @@
 """The bulkhead: how many calls to one origin may be under way at a time, and how many may wait."""
 
+import asyncio
 from typing import TypeVar
 
 from ._permits import OnThread, Permits, Waiter, on_loop
@@ -23,6 +24,8 @@ class Bulkhead:
     It stands inside the breaker and outside the attempt's timeout: who waits spends the whole
     call's time, never past its end, and none of the attempt's. A permit is given back when the
     step inside returns or raises: for a response that is streamed, when its headers are there.
+
+    On a thread that runs an event loop nobody waits: that would hold the loop.
 
     The state is in `permits`, shared by every pipeline to the origin and by all loops and threads;
     the numbers are this policy's own. With `adaptive` the limit follows the latency, up to `limit`.
@@ -123,7 +126,9 @@ class Bulkhead:
     def _enter_sync(self, call: Call[R]) -> None:
         """The same on a thread."""
         began, place = self._now(), OnThread()
-        waiter = self.permits.enter(self, self._queue, place.wake)
+        # A synchronous call on a loop's thread must not hold the loop, on which those it waits for may run.
+        queue = self._queue if asyncio._get_running_loop() is None else 0
+        waiter = self.permits.enter(self, queue, place.wake)
         if waiter is None:
             raise self._refuse(call, None)
         if waiter.granted:
@@ -157,8 +162,8 @@ class Bulkhead:
         state = f"{self.limit} calls to {self.target} are under way"
         if waited is not None:
             text = f"{state}, and none ended within {waited:.2g} s"
-        elif self._queue:
-            text = f"{state}, and {self._queue} more wait"
+        elif queued := self.queued:
+            text = f"{state}, and {queued} more wait"
         else:
             text = state
         if call.attempt == 1:
@@ -169,7 +174,7 @@ class Bulkhead:
 
     def _measured(self, call_next: Next[R]) -> Next[R]:
         async def run(call: Call[R]) -> R:
-            began = self._now()
+            began = self._begun()
             try:
                 result = await call_next(call)
             except Exception:
@@ -182,7 +187,7 @@ class Bulkhead:
 
     def _measured_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         def run(call: Call[R]) -> R:
-            began = self._now()
+            began = self._begun()
             try:
                 result = call_next(call)
             except Exception:
@@ -192,6 +197,11 @@ class Bulkhead:
             return result
 
         return run
+
+    def _begun(self) -> float:
+        if self._adaptive is not None:
+            self.limit = min(self._most, self._adaptive.limit)  # a pipeline with other settings may have moved it
+        return self._now()
 
     def _learn(self, verdict: Verdict, began: float) -> None:
         """Tell the algorithm how long it took; what says nothing about the peer's load is not told."""

@@ -8,8 +8,12 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from handrail.resilience import BulkheadFull, Call, CircuitBreaker, Pipeline, Retry, Tools
+from handrail.resilience.adaptive import Gradient2
 from handrail.resilience.bulkhead import Bulkhead
 from handrail.resilience.classify import POOL
 from handrail.resilience.events import CallQueued, CallRejected, CircuitChanged
@@ -231,6 +235,49 @@ def test_no_permit_is_lost_by_a_cancellation_at_any_await() -> None:
     assert handed_over
 
 
+@examples(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["call", "cancel", "turn", "pass"]), st.integers(0, 7)), min_size=4, max_size=50
+    ),
+    st.integers(1, 3),
+)
+def test_no_permit_is_lost_whoever_is_cancelled_when(steps: list[tuple[str, int]], limit: int) -> None:
+    """Through the whole standard list with all options on: any calls, any cancelled, at any turn or time."""
+    clock = FakeClock()
+    settings = ResilienceSettings(
+        bulkhead_limit=limit,
+        bulkhead_queue=3,
+        bulkhead_wait=2.0,
+        hedge_after=1.5,
+        throttle=2.0,
+        adaptive_concurrency=True,
+    )
+    entry = Registry(settings, Tools(clock=clock, jitter=lambda: 0.99)).pipeline("http", "peer", 80)
+    permits = entry.state.permits
+
+    async def main() -> None:
+        tasks: list[asyncio.Task[Reply]] = []
+        for action, number in steps:
+            if action == "call":
+                wire = ScriptedWire(
+                    *(("ok",), (503, "ok"), ("fail",), ("hang",))[number % 4], clock=clock, takes=number
+                )
+                tasks.append(asyncio.create_task(entry.pipeline.run(wire.call())))
+            elif action == "cancel" and tasks:
+                tasks[number % len(tasks)].cancel()
+            elif action == "turn":
+                await sleep()
+            else:
+                await sleep(number / 4)
+            assert len(permits.held) <= limit
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main(), clock)
+    assert (permits.held, list(permits.waiting)) == ([], [])
+
+
 def test_a_place_that_comes_as_the_wait_ends_is_taken() -> None:
     """Handed over in the very moment of the bound: the call goes on, and nothing is refused or lost."""
     bench = Bench(limit=1, queue=1, wait=1.0)
@@ -367,18 +414,47 @@ def test_trio_waits_too() -> None:
     assert (bulkhead.under_way, bulkhead.queued) == (0, 0)
 
 
+def test_a_synchronous_call_on_a_loop_does_not_hold_the_loop() -> None:
+    """It is refused at once: those whose places it would wait for may run on that very loop."""
+    bench = Bench(limit=1, queue=9)
+
+    async def main() -> None:
+        task = bench.start()
+        await sleep()
+        with pytest.raises(BulkheadFull):
+            bench.pipeline.run_sync(bench.wire().call())
+        await task
+
+    bench.run(main)
+
+
+def test_a_limit_that_was_found_holds_for_pipelines_with_other_settings() -> None:
+    """What one of them learns, the next call through another goes by; each keeps below a limit of its own."""
+    clock = FakeClock()
+    tools = Tools(clock=clock)
+    found = Gradient2()
+    one, other = (Bulkhead("http://peer", limit=limit, adaptive=found, tools=tools) for limit in (1000, 15))
+    assert (one.limit, other.limit) == (20, 15)
+    for _ in range(3):
+        Pipeline(one).run_sync(ScriptedWire(503).call())
+        clock.advance(1.0)
+    Pipeline(other).run_sync(ScriptedWire().call())
+    assert (one.limit, other.limit) == (14, 14)
+
+
 def test_what_it_prints() -> None:
     """The numbers, in the style of the other policies."""
     assert repr(Bulkhead("x")) == "Bulkhead(1000 at a time, 100 wait up to 1 s)"
 
 
 def test_threads_and_loops_share_it() -> None:
-    """Eight threads and two loops at a limit of three: never more at once, everyone served, nothing left."""
+    """Eight threads and two loops at a limit of three, some cancelled: never more at once, no one lost."""
     bulkhead = Bulkhead("http://peer", limit=3, queue=10_000, wait=60.0)
     pipeline = Pipeline(bulkhead)
     inside: list[None] = []
     most: list[int] = []
     served: list[None] = []
+    cancelled: list[object] = []
 
     class Counting(ScriptedWire):
         def send_sync(self, call: Call[Reply]) -> Reply:
@@ -390,8 +466,10 @@ def test_threads_and_loops_share_it() -> None:
         async def send(self, call: Call[Reply]) -> Reply:
             inside.append(None)
             most.append(len(inside))
-            await anyio.lowlevel.checkpoint()
-            inside.pop()
+            try:
+                await anyio.lowlevel.checkpoint()
+            finally:
+                inside.pop()
             return Reply(200)
 
     def on_thread() -> None:
@@ -405,7 +483,12 @@ def test_threads_and_loops_share_it() -> None:
             served.append(None)
 
         async def main() -> None:
-            await asyncio.gather(*(one() for _ in range(300)))
+            tasks = [asyncio.create_task(one()) for _ in range(400)]
+            for task in tasks[::4]:
+                await anyio.lowlevel.checkpoint()
+                task.cancel()
+            await asyncio.wait(tasks)
+            cancelled.extend(task for task in tasks if task.cancelled())
 
         asyncio.run(main())
 
@@ -414,6 +497,6 @@ def test_threads_and_loops_share_it() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(served) == 3000
+    assert len(served) + len(cancelled) == 3200
     assert max(most) <= 3
     assert (bulkhead.under_way, bulkhead.queued) == (0, 0)

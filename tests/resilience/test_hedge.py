@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from handrail.resilience import AttemptTimedOut, BulkheadFull, Call, Pipeline, Resend, ResilienceSettings, Retry, Tools
+from handrail.resilience import (
+    AttemptTimedOut,
+    BulkheadFull,
+    Call,
+    Pipeline,
+    Resend,
+    ResilienceSettings,
+    Retry,
+    TimedOut,
+    Tools,
+)
 from handrail.resilience.budget import Budget
 from handrail.resilience.events import HedgeSent, HedgeWon, RetriesExhausted
 from handrail.resilience.hedge import Hedge
@@ -172,7 +182,7 @@ def test_nothing_unsafe_is_ever_hedged(resend: Resend, answers: list[tuple[float
         while not task.done():
             assert peer.under_way <= 1
             await sleep(0.1)
-        assert isinstance(task.exception(), AttemptTimedOut | None)
+        assert isinstance(task.exception(), TimedOut | None)
 
     run(main(), clock)
     assert told.of(HedgeSent) == []
