@@ -3,10 +3,12 @@
 Retried (where it is safe, see `may_resend`): connection errors, attempt timeouts, 408, 429,
 502, 503, 504; 500 for methods that are safe by definition. Counted by the breaker: 408, 429,
 every 5xx, network errors and timeouts; never a cancellation, a mistake of ours (bad URL, bad
-certificate) or an exception that the client library does not know.
+certificate) or an exception that the client library does not know. An answer by which a peer under
+handrail says that not it but a dependency of its own failed counts as a success of that peer:
+else one dead service would open all breakers on the way to it, and each would wait for the next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Count",
     "Verdict",
     "of_status",
+    "relayed",
 ]
 
 
@@ -80,3 +83,21 @@ _BY_STATUS: dict[int, Verdict] = {
 def of_status(status: int) -> Verdict:
     """The verdict on an HTTP status; everything not in the table is a success to us."""
     return _BY_STATUS.get(status, OK)
+
+
+PROXY_STATUS = "proxy-status"
+"""RFC 9209: who between the origin and us made this answer, and why."""
+RELAYED = "handrail; error="
+"""How handrail's own answers for a failed dependency begin it."""
+
+_RELAYED = {
+    verdict.cause: replace(verdict, count=Count.SUCCESS)
+    for verdict in (of_status(status) for status in (502, 503, 504))
+}
+
+
+def relayed(verdict: Verdict, proxy_status: str | None) -> Verdict:
+    """The verdict on a failed answer, once more, in the light of what its `Proxy-Status` says."""
+    if proxy_status is None or not proxy_status.startswith(RELAYED):
+        return verdict
+    return _RELAYED.get(verdict.cause, verdict)

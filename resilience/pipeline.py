@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 from .call import Call, discard_stale, discard_stale_sync, under_way
+from .classify import OK, PROXY_STATUS, relayed
 from .policy import Next, NextSync, Policy
 
 __all__ = ["Pipeline"]
@@ -22,7 +23,9 @@ async def _wire(call: Call[R]) -> R:
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
         raise
-    call.verdict = call.wire.judge(result)
+    verdict = call.verdict = call.wire.judge(result)
+    if verdict is not OK:
+        call.verdict = relayed(verdict, call.wire.header(result, PROXY_STATUS))
     return result
 
 
@@ -38,7 +41,9 @@ def _wire_sync(call: Call[R]) -> R:
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
         raise
-    call.verdict = call.wire.judge(result)
+    verdict = call.verdict = call.wire.judge(result)
+    if verdict is not OK:
+        call.verdict = relayed(verdict, call.wire.header(result, PROXY_STATUS))
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import errors
 from ..backoff import retry_after_seconds
+from ..classify import RELAYED
 from ..outbound.failure import failure_of
 
 __all__ = ["Answer", "answer_to"]
@@ -49,6 +50,8 @@ class Answer:
         ]
         if (wait := self._whole()) is not None:
             headers.append((b"retry-after", str(wait).encode("latin-1", "replace")))
+        if self.target is not None:
+            headers.append((b"proxy-status", self._whose().encode("latin-1", "replace")))
         if self.overloaded:  # Envoy, and handrail further out, do not retry then
             headers.append(OVERLOADED)
         return headers
@@ -68,11 +71,22 @@ class Answer:
         known = {name: value for name, value in members.items() if value is not None}
         return json.dumps(known, ensure_ascii=False).encode()
 
+    def _whose(self) -> str:
+        """RFC 9209, 2.3: it was the next hop that failed, and which one; our callers do not blame us for it."""
+        error = "http_response_timeout" if self.status == 504 else "destination_unavailable"
+        return f"{RELAYED}{error}; next-hop={_quoted(str(self.target))}"
+
     def _whole(self) -> int | str | None:
         wait = self.retry_after
         if isinstance(wait, float):
             return ceil(wait) if 0 <= wait <= _LONGEST else None
         return wait
+
+
+def _quoted(text: str) -> str:
+    """A string of RFC 9651, 3.3.3: printable ASCII alone."""
+    plain = text.encode("ascii", "replace").decode()
+    return '"' + "".join(letter for letter in plain if letter.isprintable() and letter not in '"\\\\') + '"'
 
 
 def answer_to(error: BaseException, clean: Callable[[str], str] = str) -> Answer | None:

@@ -235,3 +235,17 @@ def test_cancellation_passes():
     """A client that went away is not a dependency that failed."""
     with pytest.raises(asyncio.CancelledError):
         call(raising(asyncio.CancelledError()))
+
+
+def test_the_answer_says_that_the_next_hop_failed():
+    """RFC 9209: our callers are told that not we but our dependency is down, and which one."""
+    _, headers, _ = answered(errors.CircuitOpen("open", target="http://inventory:8003", retry_after=3.0))
+    assert headers[b"proxy-status"] == b'handrail; error=destination_unavailable; next-hop="http://inventory:8003"'
+    _, headers, _ = answered(timed_out())
+    assert headers[b"proxy-status"].startswith(b"handrail; error=http_response_timeout; next-hop=")
+
+
+def test_a_strange_target_makes_no_strange_header():
+    """Quotes, backslashes and other alphabets stay out of a structured field."""
+    _, headers, _ = answered(errors.CircuitOpen("open", target='http://a"b\\c\u00e9:1', retry_after=None))
+    assert headers[b"proxy-status"].endswith(b'next-hop="http://abc?:1"')
