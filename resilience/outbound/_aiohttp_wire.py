@@ -35,9 +35,6 @@ class Hop(Call["aiohttp.ClientResponse"]):
         super().__init__(wire, target=target, operation=request.method, resend=resend)
         self._request = request
 
-    def one_time(self) -> bool:
-        return one_time(self._request.headers)
-
     def likeness(self) -> object:
         body = self._request.body or b""
         content = getattr(body, "_value", body)

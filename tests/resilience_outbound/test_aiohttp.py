@@ -391,7 +391,7 @@ def test_peer_that_honours_keys_is_sent_one(server: Any, steps: Any, guard: Guar
 
 
 def test_credentials_for_one_request_are_used_once(server: Any, steps: Any, guard: Guard) -> None:
-    """aiohttp's own digest middleware counts nonces: what the peer has seen is not sent to it again."""
+    """The digest middleware of aiohttp counts nonces: what the peer has seen is not sent to it again."""
     guard()
     digest = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
     server.script(steps.answer(401, www_authenticate=digest), steps.answer(503))
