@@ -25,8 +25,8 @@ class Outage:
         """Whether the last round failed."""
         return self._began is not None and self._good is None
 
-    def told(self, trouble: str) -> bool:
-        """Take note of a round; `trouble` is empty where it went well. True while votes may have been lost."""
+    def told(self, trouble: str) -> None:
+        """Take note of a round; `trouble` is empty where it went well."""
         now = self._now()
         if trouble:
             if self._began is None:
@@ -38,12 +38,11 @@ class Outage:
                     trouble,
                 )
             self._good = None
-            return True
+            return
         if self._began is None:
-            return False
+            return
         if self._good is None:
             self._good = now
         if now - self._good >= STEADY:
             _log.info("breakers are shared through %s again, after %.0f s", self._shown, self._good - self._began)
             self._began = self._good = None
-        return False

@@ -89,6 +89,7 @@ class SharedBreakers:
         self._mine: dict[str, _Mine] = {}
         self._gone: list[tuple[str, Vote]] = []
         self._refreshed = 0.0
+        self._again = False  # whether a round has failed since the votes were put down
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._ended = False
@@ -141,8 +142,7 @@ class SharedBreakers:
             except Exception as error:
                 trouble = reason(error)
             pause = EVERY if not trouble else min(SLOWEST, max(EVERY, pause * 2))
-            if self._outage.told(trouble):
-                self._refreshed = 0.0
+            self._outage.told(trouble)
         if store is not None and not self._outage.lasts:
             self._farewell(store)
 
@@ -158,13 +158,14 @@ class SharedBreakers:
 
     def round(self, store: Store) -> None:
         """Once: put down what is new, and open what others have found broken."""
+        again, self._again = self._again, True
         now = store.now()
         self._note()
-        given = self._due(now)
-        targets = store.exchange(given, self._gone, now)
+        targets = store.exchange(self._due(now, again), self._gone, now)
         self._gone = []
         if targets:
             self._follow(store, targets, now)
+        self._again = bool(store.trouble)
 
     def _note(self) -> None:
         """Make votes, and take them back, from what the breakers reported."""
@@ -182,10 +183,10 @@ class SharedBreakers:
         if mine is not None and mine.vote is not None:
             self._gone.append((target, mine.vote))
 
-    def _due(self, now: float) -> dict[str, Vote]:
-        """Votes to put down: new ones, and now and then all that have not ended."""
+    def _due(self, now: float, again: bool) -> dict[str, Vote]:
+        """Votes to put down: new ones, and `again` and now and then all that have not ended."""
         here = self._now()
-        again = here - self._refreshed >= REFRESH
+        again = again or here - self._refreshed >= REFRESH
         if again:
             self._refreshed = here
             self._mine = {target: mine for target, mine in self._mine.items() if mine.began + mine.lasts > here}

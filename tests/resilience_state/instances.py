@@ -69,16 +69,18 @@ class Memory:
         self._clock = clock
         self.trouble = ""
         self.down = False
+        self.withdrawn = 0
         self.held: dict[str, dict[str, Vote]] = {}
         self.asked: list[list[str]] = []
 
     def now(self) -> float:
-        if self.down:
-            raise ConnectionError("the store is down")
         return self._clock.wall()
 
     def exchange(self, given: Mapping[str, Vote], gone: Iterable[tuple[str, Vote]], now: float) -> list[str]:
+        if self.down:
+            raise ConnectionError("the store went down")
         for target, vote in gone:
+            self.withdrawn += 1
             self.held.get(target, {}).pop(str(vote), None)
         for target, vote in given.items():
             self.held.setdefault(target, {})[str(vote)] = vote

@@ -1,6 +1,7 @@
 """What instances make of each other's votes, without threads and by one clock."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,9 +10,9 @@ from handrail.resilience import ResilienceSettings
 from handrail.resilience.events import CircuitChanged
 from handrail.resilience.state import shared as room
 from handrail.resilience.state._outage import Outage
-from handrail.resilience.state._votes import Vote, Voter
+from handrail.resilience.state._votes import LONGEST, Vote, Voter
 from handrail.resilience.testing import FakeClock
-from tests.resilience_state.instances import PEER, Bench, Instance, Memory
+from tests.resilience_state.instances import PEER, SETTINGS, Bench, Instance, Memory
 
 
 def test_two_that_opened_open_the_third() -> None:
@@ -197,7 +198,49 @@ def test_what_could_not_be_told_is_told_later() -> None:
         bench.turn()
     bench.store.down = False
     bench.turn()
+    bench.turn()
     assert bench.store.held[PEER] == {}
+    assert bench.store.withdrawn == 1
+
+
+def test_what_is_over_is_forgotten() -> None:
+    """Of origins that failed once nothing stays behind: not the vote when it has ended, not the closing."""
+    bench = Bench("a")
+    (one,) = bench.instances
+    one.fail()
+    one.fail("other")
+    bench.turn()
+    bench.clock.advance(11.0)
+    one.call("ok")
+    bench.turn()
+    assert (set(one.shared._mine), set(one.shared._closed)) == (set(), {PEER})
+    bench.clock.advance(LONGEST)
+    bench.turn()
+    assert one.shared._closed == {}
+
+
+def test_a_breaker_that_stays_open_for_a_day_votes_for_an_hour() -> None:
+    """What is said ends in a time that people can wait for."""
+    bench = Bench("a")
+    bench.instances[0].shared.heard(CircuitChanged(PEER, "GET", "closed", "open", 1.0, 10, 86_400.0))
+    bench.turn()
+    (vote,) = bench.store.held[PEER].values()
+    assert vote.ends - vote.begins == LONGEST
+
+
+def test_the_breaker_of_a_path_is_one_of_its_own() -> None:
+    """`breaker_routes`: votes on a path open the breaker of that path, and not that of the origin."""
+    clock = FakeClock()
+    store = Memory(clock)
+    settings = replace(SETTINGS, breaker_routes=("/charges/*",))
+    made = [Instance(lambda: store, name, clock, settings=settings) for name in "abc"]
+    routes = [one.registry.pipeline("http", "peer", 80).route("/charges/7").breaker for one in made]
+    for instance, route in zip(made[:2], routes, strict=False):
+        instance.shared.heard(CircuitChanged(route.target, "GET", "closed", "open", 1.0, 10, 10.0))
+    for instance in made:
+        instance.shared.round(store)
+    assert routes[2].state == "open"
+    assert made[2].breaker().state == "closed"
 
 
 def test_a_round_is_bounded_however_many_origins_there_are() -> None:
