@@ -71,7 +71,7 @@ class SecondLayer:
         if (used.target, used.operation) != (call.target, call.operation) or used.likeness != call.likeness():
             return
         found = trail(named=True)
-        if found.steps != used.trail.steps or (found.layer is None and passed > SOON):
+        if not found.again(used.trail) or (found.layer is None and passed > SOON):
             return
         remembered.set(None)
         self._tell(call, found.layer or HAND_WRITTEN, found.place)

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 
@@ -330,6 +331,23 @@ def test_requests_one_after_the_other_are_not_a_retry() -> None:
         with suppress(ConnectionError):
             copy_context().run(service.get)
     assert service.found == []
+
+
+def test_jobs_of_an_executor_are_not_a_retry() -> None:
+    """A pool's thread serves one request after the other in one context; within a job a loop is still seen."""
+    service = Service()
+
+    def twice() -> None:
+        for _ in range(2):
+            with suppress(ConnectionError):
+                service.get()
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(3):
+            assert pool.submit(service.get).exception() is not None
+        assert service.found == []
+        pool.submit(twice).result()
+    assert [layer for layer, _ in service.found] == ["hand-written"]
 
 
 def test_a_good_call_remembers_nothing() -> None:
