@@ -141,6 +141,22 @@ def test_a_wait_that_is_interrupted_by_the_collector_does_not_lock_up() -> None:
     assert (len(permits.held), len(permits.waiting)) == (1, 0)
 
 
+def test_a_place_given_back_just_before_the_queueing_is_not_lost() -> None:
+    """Whoever released it saw no waiter; so the waiter looks again after it has put itself into the queue."""
+    permits, gate = Permits(), Gate(1)
+    permits.enter(gate, 0, lambda: None)
+
+    class Late(deque[Waiter]):
+        def append(self, item: Waiter) -> None:
+            permits.release()
+            super().append(item)
+
+    permits.waiting = Late()
+    waiter = permits.enter(gate, 9, lambda: None)
+    assert waiter is not None
+    assert waiter.granted
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_wake_up_is_lost_among_threads(limit: int) -> None:
     """Threads that come and go as fast as they can: each waiter is woken; a lost one would wait for a minute."""
