@@ -67,7 +67,7 @@ def test_the_next_request_is_no_second_layer(spans: Spans, nobody: str) -> None:
 def test_a_second_layer_is_in_the_trace_of_its_request(
     spans: Spans, nobody: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A retry of tenacity over httpx over handrail: named on the span of the request, and in the log without the query."""
+    """A retry of tenacity over ours is named on the span of the request, and in the log without the query."""
 
     @tenacity.retry(stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_none(), reraise=True)
     async def stock() -> None:
