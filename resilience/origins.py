@@ -9,7 +9,7 @@ from typing import Any
 from ._ranges import BOUNDS
 from .settings import ResilienceSettings
 
-__all__ = ["DEFAULT_PORTS", "PER_ORIGIN", "OriginRule", "laid", "normal", "parts", "settings_of", "text_of"]
+__all__ = ["DEFAULT_PORTS", "PER_ORIGIN", "OriginRule", "laid", "normal", "parts", "sample", "settings_of", "text_of"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -63,14 +63,23 @@ def normal(pattern: str) -> str:
     return f"{f'{scheme}://' if scheme else ''}{host}{f':{port}' if port else ''}"
 
 
-def parts(origin: str) -> Key:
-    """Scheme, host and port of an origin that is written in full. ValueError where it is none."""
-    found = _PATTERN.fullmatch(normal(origin))
-    if found is None or "*" in origin:
+def parts(url: str) -> Key:
+    """Scheme, host and port of a URL, or of an origin. ValueError where it is none."""
+    scheme, _, rest = url.strip().lower().rpartition("://")
+    scheme = scheme or "http"
+    found = _PATTERN.fullmatch(f"{scheme}://{rest.partition('/')[0]}")
+    port = DEFAULT_PORTS.get(scheme, 0) if found is None or not found["port"] else int(found["port"].replace("*", "0"))
+    if found is None or "*" in found["host"] or not 1 <= port <= 65535:
         raise ValueError("must be an origin, such as http://payment:8003")
-    scheme = found["scheme"] or "http"
-    port = int(found["port"]) if found["port"] else DEFAULT_PORTS.get(scheme, 80)
     return scheme, found["host"].strip("[]"), port
+
+
+def sample(pattern: str) -> Key:
+    """An origin that the pattern fits."""
+    scheme, _, rest = pattern.rpartition("://")
+    host, colon, port = rest.rpartition(":") if not rest.endswith("]") else (rest, "", "")
+    scheme, host = scheme or "http", (host if colon else rest).strip("[]").replace("*", "x")
+    return scheme, host, int(port) if port.isdigit() else DEFAULT_PORTS.get(scheme, 80)
 
 
 def text_of(origin: Key) -> str:

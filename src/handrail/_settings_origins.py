@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ._settings_values import Kind, Problem, from_object
-from .resilience.origins import DEFAULT_PORTS, PER_ORIGIN, Key, OriginRule, laid, normal, settings_of
+from .resilience.origins import PER_ORIGIN, OriginRule, laid, normal, sample, settings_of
 from .resilience.settings import ResilienceSettings
 
 __all__ = ["OriginTables", "source_name"]
@@ -104,7 +104,7 @@ class OriginTables:
             table = self._tables[rule.pattern]
             alone = laid(general, dict(rule.values)).problems()
             # Also beside the patterns that fit the same origins: each may be right by itself.
-            together = [] if alone else settings_of(general, rules, _sample(rule.pattern)).problems()
+            together = [] if alone else settings_of(general, rules, sample(rule.pattern)).problems()
             for name, value, allowed in alone or together:
                 one = table.get(name) or next((table[key] for key in table if key in allowed), None)
                 if one is not None:
@@ -112,14 +112,6 @@ class OriginTables:
                     place = one.origin.partition(" HANDRAIL_")[0]
                     found.append(Problem(one.shown, one.written, text, place))
         return found
-
-
-def _sample(pattern: str) -> Key:
-    """An origin that the pattern fits."""
-    scheme, _, rest = pattern.rpartition("://")
-    host, colon, port = rest.rpartition(":") if not rest.endswith("]") else (rest, "", "")
-    scheme, host = scheme or "http", (host if colon else rest).strip("[]").replace("*", "x")
-    return scheme, host, int(port) if port.isdigit() else DEFAULT_PORTS.get(scheme, 80)
 
 
 def _unknown(name: str, kinds: Mapping[str, Kind]) -> str:

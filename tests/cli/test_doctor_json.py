@@ -25,6 +25,13 @@ def table(**properties: object) -> dict[str, object]:
     }
 
 
+SETTINGS = {
+    "type": "array",
+    "items": table(name=TEXT, value={"type": ["boolean", "number", "string", "array", "object"]}, origin=TEXT),
+}
+TEXTS = {"type": "array", "items": TEXT}
+ORIGIN = table(origin=TEXT, fits=TEXTS, settings=SETTINGS, pipeline=TEXTS)
+
 SCHEMA = table(
     schema={"const": 1},
     ok={"type": "boolean"},
@@ -33,11 +40,10 @@ SCHEMA = table(
     executable=TEXT,
     cwd=TEXT,
     app={"type": ["string", "null"]},
-    settings={
-        "type": "array",
-        "items": table(name=TEXT, value={"type": ["boolean", "number", "string", "array", "object"]}, origin=TEXT),
-    },
+    settings=SETTINGS,
     pipeline={"type": "array", "items": TEXT},
+    origins={"type": "array", "items": ORIGIN},
+    origin={"anyOf": [{"type": "null"}, ORIGIN]},
     shared_state={
         "anyOf": [{"type": "null"}, table(url=TEXT, quorum={"type": "integer"}, reachable={"type": "boolean"})]
     },

@@ -6,16 +6,20 @@ from collections.abc import Iterable
 from importlib import metadata
 from math import inf
 from pathlib import Path
+from typing import cast
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
+from ..resilience.origins import OriginRule
 from ._findings import SEVERITIES, Finding, Severity
+from ._origins import OriginView
 from ._probe import without_secret
 from ._report import Report
+from ._shared_probe import Shared
 
 __all__ = ["show"]
 
@@ -42,7 +46,12 @@ def _all(out: Console, report: Report) -> None:
     out.print(head.append(f"  Python {platform.python_version()}  {report.cwd}", style="dim"))
     _origin(out, report.app)
     _section(out, "Settings", _settings(report))
-    _section(out, "Around each outbound call", _pipeline(report))
+    if report.origin is not None:
+        _section(out, f"Around each call to {report.origin.origin}", _one(report.origin, report.shared, every=True))
+    else:
+        _section(out, "Around each outbound call", _pipeline(report.policies, report.shared))
+        for view in report.origins:
+            _section(out, f"Around each call to {view.origin}", _one(view))
     _section(out, "Spans", _spans(report))
     _section(out, "Libraries", _libraries(report, out.width))
     out.print()
@@ -64,7 +73,7 @@ def _origin(out: Console, app: str | None) -> None:
         out.print(Text(line, style="dim"), soft_wrap=True)
 
 
-def _section(out: Console, title: str, body: Table) -> None:
+def _section(out: Console, title: str, body: Table | Group) -> None:
     out.print(Text(f"\n{title}", style="bold"))
     out.print(body)
 
@@ -98,6 +107,8 @@ def _shown(name: str, value: object, kind: Kind) -> str:
         return _short(value)
     if value in ((), ""):
         return "(none)"
+    if kind is Kind.ORIGINS:
+        return ", ".join(rule.pattern for rule in cast("tuple[OriginRule, ...]", value))
     if isinstance(value, tuple):
         return ", ".join(word if isinstance(word, str) else f"{word[0]}={word[1]:g}" for word in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -110,17 +121,27 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _pipeline(report: Report) -> Table:
+def _pipeline(policies: tuple[str, ...], shared: Shared | None = None) -> Table:
     table = _grid("")
-    if not report.policies:
+    if not policies:
         table.add_row("", "nothing: handrail is off, or a setting is wrong (below)")
         return table
-    for depth, policy in enumerate((*report.policies, "one CLIENT span > the wire")):
+    for depth, policy in enumerate((*policies, "one CLIENT span > the wire")):
         table.add_row("", "  " * depth + policy)
-    if (shared := report.shared) is not None:
+    if shared is not None:
         state = "reachable" if shared.reachable else "cannot be reached"
         table.add_row("", f"breakers shared through {shared.url} ({state}, quorum {shared.quorum})")
     return table
+
+
+def _one(view: OriginView, shared: Shared | None = None, *, every: bool = False) -> Group:
+    """`every`: also say that nothing is set, which is the answer to a question."""
+    table = _grid("bold", "", "green")
+    for one in view.settings:
+        table.add_row("", one.name, _shown(one.name, one.value, resolve.KINDS[one.name]), one.origin)
+    if every and not view.settings:
+        table.add_row("", "", "all by default", "")
+    return Group(_pipeline(view.pipeline, shared), *([table] if table.row_count else []))
 
 
 def _spans(report: Report) -> Table:

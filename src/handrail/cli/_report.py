@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from math import inf
 from pathlib import Path
+from typing import cast
 
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
+from ..resilience.origins import Key, OriginRule
 from ..settings import Resolution, Settings
 from . import _app, _installed, _others, _probe, _scan, _shared_probe
 from ._findings import SEVERITIES, Finding
+from ._origins import OriginView, asked, patterns
 from ._unguarded import unguarded
 
 __all__ = ["EXAMPLE", "Report", "gather"]
@@ -26,6 +29,7 @@ class Report:
     """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`.
 
     `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "";
+    `origins` are the patterns with settings of their own, `origin` the one that was asked for;
     `shared` is None where breakers are not shared.
     """
 
@@ -37,6 +41,8 @@ class Report:
     others: tuple[_others.Other, ...]
     variables: Mapping[str, str]
     findings: tuple[Finding, ...]
+    origins: tuple[OriginView, ...] = ()
+    origin: OriginView | None = None
     unusable: str = ""
     shared: _shared_probe.Shared | None = None
 
@@ -67,6 +73,8 @@ class Report:
                 for name, kind in resolve.KINDS.items()
             ],
             "pipeline": list(self.policies),
+            "origins": [_origin(view) for view in self.origins],
+            "origin": None if self.origin is None else _origin(self.origin),
             "shared_state": None if self.shared is None else asdict(self.shared),
             "tracing": {
                 "service_name": tracing.service_name,
@@ -83,8 +91,11 @@ class Report:
         }
 
 
-def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Report:
-    """Look at everything once. Asks the collector; changes nothing. With `app` it is imported: its code runs."""
+def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin: Key | None = None) -> Report:
+    """Look at everything once. Asks the collector; changes nothing. With `app` it is imported: its code runs.
+
+    `origin`: also what the settings come to for that one.
+    """
     from ..settings import resolve as resolve_settings
 
     found = resolve_settings({}, environ, cwd)
@@ -115,6 +126,8 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None) -> Rep
         app=app,
         settings=found.settings,
         policies=_policies(found),
+        origins=patterns(found.settings),
+        origin=None if origin is None else asked(found.settings, origin),
         libraries=tuple(libraries),
         others=tuple(others),
         variables=_otel(environ),
@@ -216,8 +229,19 @@ def _otel(environ: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
+def _origin(view: OriginView) -> dict[str, object]:
+    values = [
+        {"name": one.name, "value": _plain(one.value, resolve.KINDS[one.name]), "origin": one.origin}
+        for one in view.settings
+    ]
+    return {"origin": view.origin, "fits": list(view.fits), "settings": values, "pipeline": list(view.pipeline)}
+
+
 def _plain(value: object, kind: Kind) -> object:
     """JSON knows no infinity, no tuple and no path."""
+    if kind is Kind.ORIGINS:
+        rules = cast("tuple[OriginRule, ...]", value)
+        return {rule.pattern: {name: _plain(one, resolve.KINDS[name]) for name, one in rule.values} for rule in rules}
     if isinstance(value, tuple):
         return dict(value) if kind is Kind.RATES else list(value)
     if isinstance(value, float) and value == inf:

@@ -16,6 +16,9 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
                      "argument" (of protect, where an application was imported)
     pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
                      or one of their settings is wrong
+    origins          [{origin: pattern, fits: [pattern], settings: [{name, value, origin}], pipeline: [text]}]: for each
+                     pattern with settings of its own, what differs and what that comes to
+    origin           null, or the same for the one of --origin, with every setting that is no default
     shared_state     null, or {url: text without user, password and query, quorum: number, reachable: bool}
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
                      variables: {OTEL_NAME: value}} without secrets
@@ -33,6 +36,7 @@ from pathlib import Path
 
 import click
 
+from ..resilience.origins import parts
 from ._pipe import closed_pipe_is_no_error
 from ._report import gather
 
@@ -41,8 +45,9 @@ __all__ = ["doctor"]
 
 @click.command(short_help="Show settings, pipeline, tracing, and what is wrong.")
 @click.argument("app", required=False, metavar="[MODULE:APP]")
+@click.option("--origin", metavar="URL", help="Show what the settings come to for one origin.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with a stable schema.")
-def doctor(app: str | None, *, as_json: bool) -> None:
+def doctor(app: str | None, *, origin: str | None, as_json: bool) -> None:
     """Look at this folder and environment as a service started here would see them.
 
     Prints every setting with the place it came from, the pipeline around each outbound call,
@@ -51,13 +56,19 @@ def doctor(app: str | None, *, as_json: bool) -> None:
     With MODULE:APP, as a server is given it, the application is imported, which runs its code: the
     settings are then those in force in it, arguments of protect() included. MODULE:MAKE() calls a factory.
 
+    --origin http://payment:8003 shows the settings and the pipeline of that one, and where each value comes from.
+
     Exit code 1 where something of severity error was found.
     """
     try:
         cwd = Path.cwd()
     except OSError as error:
         raise click.UsageError(f"the working directory is gone: {error.strerror}") from error
-    report = gather(os.environ, cwd, app)
+    try:
+        asked = None if origin is None else parts(origin)
+    except ValueError as error:
+        raise click.UsageError(f"--origin {origin!r} {error}") from error
+    report = gather(os.environ, cwd, app, asked)
     with closed_pipe_is_no_error():
         if as_json:
             click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
