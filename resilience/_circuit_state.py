@@ -2,11 +2,12 @@
 
 import threading
 from math import inf, isinf
-from typing import Any
+from typing import Any, TypeVar
 
 from ._circuit_machine import Machine
 from ._circuit_ramp import Ramp
 from ._circuit_rules import Reason, Rules
+from .backoff import retry_after_seconds
 from .call import Call
 from .classify import Count
 from .errors import CircuitOpen
@@ -15,6 +16,8 @@ from .policy import Tools
 from .window import Window
 
 __all__ = ["Circuit", "Permit"]
+
+R = TypeVar("R")
 
 _NONE = Reason("failures", 0.0, 0, "")
 _PROBED = Reason("probe", 0.0, 1, "")
@@ -203,18 +206,22 @@ class Circuit:
             return wait, f"half-open for {self.target}: a probe is under way; next probe in {wait:.1f} s at most"
         return wait, f"open for {self.target}: {self._reason.text}; next probe in {wait:.1f} s"
 
-    def _settle(self, permit: Permit, call: Call[Any], count: Count, slow: bool = False) -> None:
-        """Take the outcome of a call that was admitted."""
+    def _settle(self, permit: Permit, call: Call[R], count: Count, slow: bool = False, result: R | None = None) -> None:
+        """Take the outcome of a call that was admitted, and what it came back with, if anything."""
+        told = None
+        if count is Count.FAILURE and isinstance(permit, _Probe) and result is not None:
+            told = retry_after_seconds(call.wire.retry_after(result), self._tools.clock.wall())
         with self._lock:
-            changed = self._counted(permit, call, count, slow)
+            if isinstance(permit, _Probe):
+                changed = self._probed(permit, call, count, slow, told) if permit is self._probe else None
+            else:
+                changed = self._counted(permit, call, count, slow)
             if self._window is None and self._ramp is None:
                 call.held_until = self._next_probe
         if changed is not None:
             self._tools.emit(changed)
 
-    def _counted(self, permit: Permit, call: Call[Any], count: Count, slow: bool) -> CircuitChanged | None:
-        if isinstance(permit, _Probe):
-            return self._probed(permit, call, count, slow) if permit is self._probe else None
+    def _counted(self, permit: Window | Ramp, call: Call[Any], count: Count, slow: bool) -> CircuitChanged | None:
         now = self._now()
         ramping = False
         if isinstance(permit, Ramp):
@@ -233,7 +240,9 @@ class Circuit:
         reason = self._rules.against(window, now, ramping=ramping)
         return self._opened(reason, call.operation, now) if reason is not None else None
 
-    def _probed(self, probe: _Probe, call: Call[Any], count: Count, slow: bool) -> CircuitChanged | None:
+    def _probed(
+        self, probe: _Probe, call: Call[Any], count: Count, slow: bool, told: float | None
+    ) -> CircuitChanged | None:
         now = self._now()
         self._probe = None
         if count is Count.NEUTRAL:
@@ -241,7 +250,9 @@ class Circuit:
             return None
         if count is Count.FAILURE or slow:
             reason = self._rules.against_probe(count is Count.FAILURE)
-            return self._opened(reason, call.operation, now)
+            # A peer whose own breaker is open says when it will probe: so a chain of services heals at once, and not
+            # one by one, each waiting for a probe from the one before.
+            return self._opened(reason, call.operation, now, min(told, self._rules.open_max) if told else None)
         return self._closed(_PROBED, call.operation, now, now - probe.began)
 
     def _opened(self, reason: Reason, operation: str, now: float, seconds: float | None = None) -> CircuitChanged:

@@ -23,7 +23,8 @@ class CircuitBreaker(Circuit):
     were at least `minimum_calls`; where there were fewer, when as many in a row failed, however
     long that took. Open: refuses for `open_for` seconds, twice as long after each probe that
     failed, up to `open_max`, +-10 % by chance; from the start again once it stayed closed for a
-    window. Half-open: one call is the probe, the others are refused; its success closes the
+    window. A probe that is answered with `Retry-After` sets the next time by that, up to `open_max`.
+    Half-open: one call is the probe, the others are refused; its success closes the
     circuit, its failure opens it again, and a neutral outcome (cancelled, misuse) lets the next
     call be the probe. A probe that is not heard of for `open_for` seconds no longer blocks
     another. Just closed: two calls at a time, one more for each that succeeds, until `ramp` at a
@@ -68,7 +69,7 @@ class CircuitBreaker(Circuit):
             if window and window is self._window and call.verdict.count is success and ended < window.ends and not slow:
                 window.fresh += 1  # no lock: nearly every call ends here
             else:
-                self._settle(permit, call, call.verdict.count, slow)
+                self._settle(permit, call, call.verdict.count, slow, result)
             return result
 
         return run
@@ -92,7 +93,7 @@ class CircuitBreaker(Circuit):
             if window and window is self._window and call.verdict.count is success and ended < window.ends and not slow:
                 window.fresh += 1  # no lock: nearly every call ends here
             else:
-                self._settle(permit, call, call.verdict.count, slow)
+                self._settle(permit, call, call.verdict.count, slow, result)
             return result
 
         return run

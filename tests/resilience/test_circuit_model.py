@@ -20,6 +20,7 @@ from handrail.resilience.testing import FakeClock, RecordingListener, Reply, Scr
 
 MINIMUM, RATE, WINDOW, OPEN_FOR, OPEN_MAX, RAMP = 4, 0.5, 10, 5.0, 18.0, 5
 SLOW, SLOW_RATE = 2.0, 0.75
+TOLD = 3  # Retry-After
 START = 1000.0
 
 
@@ -76,7 +77,7 @@ class Model:
         if self.state == "half_open":
             self._probed(outcome, slow)
         elif outcome != "neutral":
-            self._counts(outcome == "bad", slow)
+            self._counts(outcome != "good", slow)
 
     def _counts(self, bad: bool, slow: bool) -> None:
         self.ended.append((int(self.now), bad, slow))
@@ -103,6 +104,8 @@ class Model:
     def _probed(self, outcome: str, slow: bool) -> None:
         if outcome == "neutral":
             self.period, self.next_probe = self.period + 1, self.now
+        elif outcome == "told":
+            self._open("probe", TOLD)
         elif outcome == "bad" or slow:
             self._open("probe")
         else:
@@ -156,8 +159,8 @@ class _Suspend:
         yield
 
 
-OUTCOMES = st.sampled_from(["good", "good", "bad", "raised", "neutral", "cancelled"])
-MEANING = {"good": "good", "bad": "bad", "raised": "bad", "neutral": "neutral", "cancelled": "neutral"}
+OUTCOMES = st.sampled_from(["good", "good", "bad", "told", "raised", "neutral", "cancelled"])
+MEANING = {"good": "good", "bad": "bad", "told": "told", "raised": "bad", "neutral": "neutral", "cancelled": "neutral"}
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -191,7 +194,7 @@ class BreakerMachine(RuleBasedStateMachine):
         call.verdict = {"good": OK, "neutral": FOREIGN}.get(outcome, NETWORK)
         if outcome in ("raised", "neutral"):
             raise ConnectionResetError
-        return Reply(200)
+        return Reply(503, f"{TOLD}") if outcome == "told" else Reply(200)
 
     @rule(several=st.integers(1, 4))
     def begin(self, several: int) -> None:
@@ -210,7 +213,7 @@ class BreakerMachine(RuleBasedStateMachine):
                 running.send(None)
                 self.under_way.append((self.begun, period, self.model.now, running))
 
-    @rule(several=st.integers(1, 5), outcome=st.sampled_from(["good", "bad"]))
+    @rule(several=st.integers(1, 5), outcome=st.sampled_from(["good", "bad", "told"]))
     def play(self, several: int, outcome: str) -> None:
         """Calls come one after the other and end at once: what leads deep into the states."""
         for _ in range(several):

@@ -1,11 +1,13 @@
 """What opens a breaker besides failures, and for how long."""
 
+from math import ceil
+
 import pytest
 
 from handrail.resilience import CircuitBreaker, CircuitOpen, Pipeline, Tools
 from handrail.resilience._circuit_rules import Rules
 from handrail.resilience.events import CircuitChanged
-from handrail.resilience.testing import FakeClock, ScriptedWire
+from handrail.resilience.testing import FakeClock, Reply, ScriptedWire
 from tests.resilience.circuit_bench import Bench
 
 both = pytest.mark.parametrize("on_loop", [True, False], ids=["loop", "thread"])
@@ -74,6 +76,46 @@ def test_the_open_time_doubles_with_each_failed_probe() -> None:
         bench.clock.advance(seconds)
         bench.play(503)
     assert bench.causes == ["failures"] + ["probe", "probe"] * 4
+
+
+@pytest.mark.parametrize(("told", "seconds"), [("2", 2.0), ("19", 19.0), ("3600", 20.0), ("0", 10.0), ("soon", 10.0)])
+def test_a_probe_that_is_told_when_to_come_back_does(told: str, seconds: float) -> None:
+    """`Retry-After` sets the next time, shorter or longer, up to the longest; what says nothing does not."""
+    bench = Bench(open_max=20.0).opened()
+    bench.clock.advance(5.0)
+    bench.pipeline.run_sync(ScriptedWire(Reply(503, told)).call())
+    assert bench.breaker.retry_after() == seconds
+    bench.clock.advance(seconds)
+    bench.play(503)
+    assert bench.breaker.retry_after() == (10.0 if seconds != 10.0 else 20.0)
+
+
+def test_a_chain_of_breakers_heals_at_once() -> None:
+    """Each waits for the one behind it, not for a time of its own: all are back when the last one probes."""
+    clock = FakeClock()
+    draws = iter([0.9, 0.1, 0.5] * 100)
+    tools = Tools(clock=clock, jitter=lambda: next(draws))
+    chain = [CircuitBreaker(f"http://hop{n}", Rules(ramp=0), tools=tools) for n in range(3)]
+    last = [503]
+
+    def ask(hop: int) -> Reply:
+        if hop == len(chain):
+            return Reply(last[0])
+        try:
+            found = Pipeline(chain[hop]).run_sync(ScriptedWire(lambda: ask(hop + 1)).call())
+        except CircuitOpen as error:
+            return Reply(503, str(ceil(error.retry_after or 0)))
+        return found
+
+    for _ in range(50):  # as long as it takes to grow
+        for _ in range(20):
+            ask(0)
+        clock.advance(5.0)
+    last[0], healed = 200, clock.now()
+    due = healed + chain[-1].retry_after()
+    while ask(0).status != 200:
+        clock.advance(0.1)
+    assert clock.now() - max(due, healed) < 2.0
 
 
 def test_the_open_time_starts_again_after_a_window_that_went_well() -> None:
