@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 
 from .._routes import path_of
 from ..call import Resend
-from ..errors import HandrailError
+from ..errors import HandrailError, TimedOut
 from . import _requests_library as library
 from . import _urllib3
 from ._requests_wire import AdapterCall, AdapterWire
@@ -60,14 +60,14 @@ class _Guard:
             try:
                 return entry.pipeline.run_sync(call)
             except HandrailError as error:
-                again = library.dress(error, request)
-                if again is error:
-                    raise
-                raise again from again.__cause__
+                raised = library.dress(error, request)
+                if isinstance(error, TimedOut):
+                    mark(raised, Failure(call.target, call.attempt, call.verdict.cause))
             except Exception as error:
                 if call.verdict.transient:
                     mark(error, Failure(call.target, call.attempt, call.verdict.cause))
                 raise
+            raise raised  # outside of the handler, so that it is not its own context
 
         return send
 

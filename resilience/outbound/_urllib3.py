@@ -19,7 +19,7 @@ from urllib3.util.retry import Retry
 
 from .._routes import path_of
 from ..call import Resend, under_way
-from ..errors import HandrailError
+from ..errors import HandrailError, TimedOut
 from . import _urllib3_library as library
 from ._urllib3_wire import PoolCall, PoolWire, Sending, handler, origin, patched, resend_class, telling
 from ._urllib3_wishes import of_pool
@@ -88,7 +88,7 @@ class _Guard:
             except Exception as error:
                 if isinstance(error, HandrailError):
                     library.dress(error, pool, url)
-                elif call.verdict.transient:
+                if call.verdict.transient or isinstance(error, TimedOut):
                     mark(error, Failure(call.target, call.attempt, call.verdict.cause))
                 raise
             return _as_by_default(response, call) if isinstance(call.retries, _Redirects) else response
@@ -131,10 +131,7 @@ class _Guard:
         call.pool, call.method, call.url, call.body, call.headers = pool, method, url, body, headers
         call.more = more
         call.streamed = not more.get("preload_content", True)
-        if default:
-            call.retries = retries if isinstance(retries, _Redirects) else _OURS
-        else:
-            call.retries = retries
+        call.retries = _leading_on(retries) if default else retries
         several = not default and retrying(retries, pool)
         call.bound(entry.settings, streamed=call.streamed, several=several, chosen=entry.times_chosen)
         return call
@@ -152,6 +149,13 @@ def _is_default(retries: Any, pool: Any) -> bool:
     if not hops or retries.total != (_STOCK.total or 0) - len(hops):
         return False
     return all(hop.redirect_location for hop in hops) and retries.connect is retries.read is retries.status is None
+
+
+def _leading_on(retries: Retry | None) -> Retry:
+    """What follows the redirects that are left, and knows of those that were."""
+    if retries is None or isinstance(retries, _Redirects):
+        return retries or _OURS
+    return _OURS.new(total=retries.total, history=retries.history)
 
 
 def retrying(retries: Any, pool: Any) -> bool:

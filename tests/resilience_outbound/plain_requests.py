@@ -285,7 +285,7 @@ def main() -> None:
         with urllib3.PoolManager() as pool:
             found["urllib3 " + name] = run(case, pool, url)
     found["told"] = "traceparent" in told_of
-    text = json.dumps(found, indent=1)
+    text = json.dumps(found, indent=1, default=repr)
     for name, port in ports.items():
         text = text.replace(str(port), name)
     sys.stdout.write(text)
