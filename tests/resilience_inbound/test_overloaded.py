@@ -1,0 +1,59 @@
+"""Which answers of ours say `x-envoy-overloaded`: those that another attempt further out would only make worse."""
+
+import httpx
+import pytest
+
+from handrail.resilience import errors
+from handrail.resilience.inbound._answer import answer_to
+from handrail.resilience.outbound.failure import Failure, mark
+
+PEER = "http://inventory:8003"
+
+
+def says(error: BaseException) -> bool:
+    answer = answer_to(error)
+    assert answer is not None
+    return (b"x-envoy-overloaded", b"true") in answer.headers(b"")
+
+
+def failed(error: Exception, attempts: int, cause: str = "connect") -> Exception:
+    mark(error, Failure(PEER, attempts, cause))
+    return error
+
+
+def refused(status: int, attempts: int, **headers: str) -> httpx.HTTPStatusError:
+    response = httpx.Response(status, headers=headers, request=httpx.Request("GET", PEER))
+    if attempts > 1:
+        mark(response, Failure(PEER, attempts, str(status)))
+    with pytest.raises(httpx.HTTPStatusError) as caught:
+        response.raise_for_status()
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", [errors.CircuitOpen, errors.BulkheadFull, errors.RetryBudgetSpent, errors.Throttled])
+def test_a_call_that_was_refused(kind: type[errors.Rejected]) -> None:
+    """A policy of ours holds load off the peer: nobody should bring it back."""
+    assert says(kind("no", target=PEER))
+
+
+@pytest.mark.parametrize("cause", ["connect", "network", "timeout"])
+def test_a_call_that_was_retried(cause: str) -> None:
+    """Ours were the attempts; one that failed at once and was not repeated may be repeated further out."""
+    assert says(failed(httpx.ConnectError("no"), 3, cause))
+    assert not says(failed(httpx.ConnectError("no"), 1, cause))
+
+
+@pytest.mark.parametrize("kind", [errors.AttemptTimedOut, errors.DeadlineExceeded])
+def test_a_timeout(kind: type[errors.TimedOut]) -> None:
+    """After retries it says so, else not."""
+    assert says(failed(kind("late", target=PEER, limit=1, elapsed=1), 2))
+    assert not says(failed(kind("late", target=PEER, limit=1, elapsed=1), 1))
+    assert not says(kind("late", target=PEER, limit=1, elapsed=1))
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_status_that_nobody_handled(status: int) -> None:
+    """After retries of ours, or where the peer said the same of its own: from hop to hop it is handed on."""
+    assert says(refused(status, 3))
+    assert says(refused(status, 1, **{"x-envoy-overloaded": "true"}))
+    assert not says(refused(status, 1))
