@@ -79,7 +79,6 @@ LINK_KIND: Final = "handrail.link"
 LINK_CALLER: Final = "caller"
 
 # Attributes of those events, and of the short INTERNAL span of a call that was never sent.
-SPAN_CALL_REJECTED: Final = "handrail.call.rejected"
 TARGET: Final = "handrail.target"  # origin, e.g. http://payment:8003
 OPERATION: Final = "handrail.operation"  # e.g. POST
 POLICY: Final = "handrail.policy"  # e.g. circuit_breaker
@@ -202,7 +201,7 @@ METRIC_BODY_FAILURES: Final = (
 METRIC_BREAKER_STATE: Final = (
     "handrail.circuit_breaker.state",
     "{state}",
-    "Which target is cut off now? 0 closed, 1 half open, 2 open.",
+    "Which target is cut off now? 0 closed, 1 half open or due for a probe, 2 open.",
 )
 METRIC_BREAKER_TRANSITIONS: Final = (
     "handrail.circuit_breaker.transitions",

@@ -1,7 +1,7 @@
 """Work that runs after the response: a span of its own, below the SERVER span and outside of its duration.
 
 Starlette's, FastAPI's and Litestar's background tasks and Quart's `add_background_task` are known by their name.
-Whatever else runs on after the last byte is found by what it leaves: a child span, an event, an exception, or time.
+Whatever else runs on after the last byte is found by what it leaves: a child span, an event or an exception.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ __all__ = ["Event", "Link", "Span", "Trace", "parse", "read", "trace_ids"]
 
 _TRACE_ID = re.compile(rb'"traceId":"([0-9a-f]{32})"(?!,"spanId":"[0-9a-f]{16}","attributes")')
 _LINKED = re.compile(rb'"traceId":"([0-9a-f]{32})","spanId":"[0-9a-f]{16}","attributes"')
-"""In a span the name follows the ids, in a link the attributes: so `lines` writes them."""
+"""In a span the name follows the ids, in a link the attributes: so `span` writes them."""
 _START = re.compile(rb'"startTimeUnixNano":"(\d{1,20})"')
 _MOST_LINKING = 20
 """Lines of other traces that are parsed for who links to a trace."""

@@ -2,7 +2,7 @@
 
 Where the service set a MeterProvider of its own, ours are ordinary instruments in it: its readers and views apply,
 and there is one set. Where it has none, one of ours becomes the global one, so that the service's own instruments
-leave in the same export; the HTTP metrics are then added up by hand (`metrics_cells`), and a second set of the
+leave in the same export; the HTTP metrics are then added up by hand (`_cells`), and a second set of the
 same names, which other instrumentation would record, is dropped.
 """
 

@@ -2,7 +2,7 @@
 
 The SDK builds four locks, two deques and a checked mapping for each span, and a second span at its end. Here the
 attributes are a plain dict as long as their values are plain, and the rest is made when somebody asks for it.
-All that is rare is inherited. `_span_probe` compares the two before the first is used.
+All that is rare is inherited. `_probe` compares the two before the first is used.
 """
 
 from _thread import allocate_lock
@@ -60,7 +60,7 @@ class LightSpan(SdkSpan):
     _record_exception = True
     _set_status_on_exception = True
     _record_end_metrics: Callable[[], None] | None = None
-    _trace_config = None
+    _trace_config = None  # read by nobody; `_probe` wants every name that the SDK's span has
 
     def get_span_context(self) -> SpanContext:
         """The part that is propagated."""
@@ -141,7 +141,7 @@ class LightSpan(SdkSpan):
             self._tell()
 
     def _handrail_finish(self, attributes: Mapping[str, AnyValue], name: str | None, end_time: int | None) -> None:
-        """The last attributes, the name where it is not None, and the end, in one go; see `_tracer.finish`."""
+        """The last attributes, the name where it is not None, and the end, in one go; see `tracer.finish`."""
         lock = self._lock
         lock.acquire()
         try:

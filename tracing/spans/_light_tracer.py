@@ -1,4 +1,4 @@
-"""An SDK tracer's decisions, made without the SDK's detours; see `_tracer` for when it is used."""
+"""An SDK tracer's decisions, made without the SDK's detours; see `tracer` for when it is used."""
 
 from collections.abc import Callable, Sequence
 from random import getrandbits

@@ -1,4 +1,4 @@
-"""The tracer of handrail's spans: the SDK's, with the span of `_span` where that is known to be the same."""
+"""The tracer of handrail's spans: the SDK's, with the span of `_light` where that is known to be the same."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
