@@ -27,10 +27,12 @@ _BUDGET = RetryBudgetSpent.policy
 class Resends(Generic[R]):
     """A new object, and a new tenacity, for each call that failed: a shared one mixes up concurrent tasks."""
 
-    def __init__(self, policy: "Retry", call: Call[R], first: Future) -> None:
+    def __init__(
+        self, policy: "Retry", call: Call[R], *, error: Exception | None = None, result: R | None = None
+    ) -> None:
         self._policy = policy
         self._call = call
-        self._last = first
+        self._last = Future.construct(1, result if error is None else error, has_exception=error is not None)
         self._begun = False
         self._refused = False
         self._hindrance: str | None = None

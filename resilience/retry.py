@@ -5,8 +5,6 @@ The first attempt runs bare. Only a failure that may be repeated hands the call 
 
 from typing import TypeVar
 
-from tenacity import Future
-
 from ._resends import Resends
 from .budget import Budget
 from .call import Call, Resend
@@ -82,14 +80,13 @@ class Retry:
             except Exception as error:
                 if not self._takes_over(call, None):
                     raise
-                first = Future.construct(1, error, has_exception=True)
+                resends = Resends[R](self, call, error=error)
             else:
                 if call.resend is not safe:
                     self.learn(call, result)
                 if not call.verdict.transient or not self._takes_over(call, result):
                     return result
-                first = Future.construct(1, result, has_exception=False)
-            resends = Resends(self, call, first)
+                resends = Resends(self, call, result=result)
             try:
                 return await resends.run(call_next)
             finally:
@@ -116,14 +113,13 @@ class Retry:
             except Exception as error:
                 if not self._takes_over(call, None):
                     raise
-                first = Future.construct(1, error, has_exception=True)
+                resends = Resends[R](self, call, error=error)
             else:
                 if call.resend is not safe:
                     self.learn(call, result)
                 if not call.verdict.transient or not self._takes_over(call, result):
                     return result
-                first = Future.construct(1, result, has_exception=False)
-            resends = Resends(self, call, first)
+                resends = Resends(self, call, result=result)
             try:
                 return resends.run_sync(call_next)
             finally:
