@@ -40,6 +40,30 @@ def test_nothing_older_than_the_window_counts(seconds: float, pauses: list[float
     assert window.counts(now + seconds * 1.001) == (0, 0)
 
 
+@given(start=st.integers(0, 4000), steps=steps, slow=st.lists(st.booleans(), min_size=200, max_size=200))
+def test_slow_calls_and_rows_of_failures_are_those_of_a_list(
+    start: int, steps: list[tuple[int, str]], slow: list[bool]
+) -> None:
+    """Slow calls leave with the window, failed or not; a row of failures lasts until a success, however long."""
+    window, quarters, seen = Window(10.0), start, list[tuple[int, bool]]()
+    row = 0
+    for (pause, kind), was_slow in zip(steps, slow, strict=False):
+        quarters += pause
+        now = quarters / 4
+        if kind == "bad":
+            window.add_bad(now, was_slow)
+            row += 1
+            assert window.streak == row
+        elif kind == "fresh" and now < window.ends:
+            window.fresh += 1
+            row, was_slow = 0, False
+        else:
+            window.add_good(now, was_slow)
+            row = 0
+        seen.append((quarters // 4, was_slow))
+        assert window.slow(now) == sum(one for second, one in seen if quarters // 4 - second < 10)
+
+
 def test_time_that_goes_back_counts_as_now() -> None:
     """A thread that read the clock earlier than another loses nothing."""
     window = Window(10.0)
