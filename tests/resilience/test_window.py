@@ -47,16 +47,18 @@ def test_slow_calls_and_rows_of_failures_are_those_of_a_list(
     """Slow calls leave with the window, failed or not; a row of failures lasts until a success, however long."""
     window, quarters, seen = Window(10.0), start, list[tuple[int, bool]]()
     row = 0
-    for (pause, kind), was_slow in zip(steps, slow, strict=False):
+    for (pause, kind), drawn in zip(steps, slow, strict=False):
         quarters += pause
         now = quarters / 4
+        fresh = kind == "fresh" and now < window.ends
+        was_slow = drawn and not fresh
         if kind == "bad":
             window.add_bad(now, was_slow)
             row += 1
             assert window.streak == row
-        elif kind == "fresh" and now < window.ends:
+        elif fresh:
             window.fresh += 1
-            row, was_slow = 0, False
+            row = 0
         else:
             window.add_good(now, was_slow)
             row = 0
