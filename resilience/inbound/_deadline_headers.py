@@ -11,6 +11,7 @@ _GRPC = re.compile(r"([0-9]{1,8})([HMSmun])").fullmatch
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _LONGEST = 256
 """Bytes of a header, all its repetitions together, that are read at all."""
+_QUICK = 10
 _ATTEMPTS = 100
 
 Parse = Callable[[str, float], float | None]
@@ -44,16 +45,23 @@ class DeadlineHeaders:
             value = found.get(name)
             if value is None or len(value) > _LONGEST or not value.isascii():
                 continue
+            if parse is _milliseconds and value.isdigit() and len(value) < _QUICK:  # what other handrails send
+                seconds = int(value) / 1000
+                smallest = seconds if smallest is None else min(smallest, seconds)
+                continue
             for text in value.decode("ascii").split(","):
-                seconds = parse(text.strip(), wall())
-                if seconds is not None and (smallest is None or seconds < smallest):
-                    smallest = seconds
+                said = parse(text.strip(), wall())
+                if said is not None and (smallest is None or said < smallest):
+                    smallest = said
         return smallest
 
     def attempt(self, found: Mapping[bytes, bytes]) -> int:
         """Which attempt of the caller this is, 1 where nobody says; 100 stands for more."""
-        value = found.get(self._attempt, b"").strip()
-        if not value.isdigit() or len(value) > len(str(10**9)):
+        value = found.get(self._attempt)
+        if value is None:
+            return 1
+        value = value.strip()
+        if not value.isdigit() or len(value) > _QUICK:
             return 1
         return min(max(int(value), 1), _ATTEMPTS)
 

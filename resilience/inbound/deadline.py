@@ -91,7 +91,7 @@ class Deadlines:
             bound = bind(self._clock.now() + min(left, self._max))
             tokens.append(variable.set(bound))
         try:
-            await self.app(scope, receive, _until_answered(send, bound) if tokens else send)
+            await self.app(scope, receive, _until_answered(send, bound, attempt) if tokens else send)
         except GeneratorExit:
             raise  # thrown away with its event loop, in a context that is not ours to restore
         except BaseException:
@@ -107,12 +107,13 @@ class Deadlines:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
-def _until_answered(send: "Send", bound: Bound | None) -> "Send":
+def _until_answered(send: "Send", bound: Bound | None, attempt: int) -> "Send":
     def sent(message: "Message") -> Awaitable[None]:
         kind = message["type"]
         if (kind == "http.response.body" and not message.get("more_body")) or kind == "http.response.pathsend":
             # A server may start the next request of the connection from within this send, and in this context.
-            inbound_attempt.set(1)
+            if attempt > 1:
+                inbound_attempt.set(1)
             if bound is not None:
                 bound.lift()
         return send(message)

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..call import Call
-from .headers import milliseconds, outgoing
+from .headers import outgoing
 
 if TYPE_CHECKING:
     import httpx
@@ -39,7 +39,8 @@ class Telling:
                     break
             else:
                 copy: httpx.Headers = object.__new__(self._kind)
-                copy._list = [*items, (name, name, b"%d" % milliseconds(ends - self._now()))]
+                left = int((ends - self._now()) * 1000)  # `milliseconds`, without its call
+                copy._list = [*items, (name, name, b"%d" % (left if left > 0 else 1))]
                 copy._encoding = written._encoding
                 return copy
         told = outgoing(call, self._tools, written.get)
