@@ -15,7 +15,6 @@ _NORMAL = frozenset({None, 1000, 1001, 1005})
 """Close codes of a websocket that ended as it should (RFC 6455, 7.4.1)."""
 _REASONS = {
     "one_shot_body": "its body could be read only once",
-    "own_retries": "its client has retries of its own",
     "deadline": "no time is left",
     "retry_after": "it asked to wait for too long",
     "circuit_breaker": "the circuit is open",
