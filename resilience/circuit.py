@@ -3,8 +3,8 @@
 from math import inf
 from typing import TypeVar
 
+from ._circuit_control import ControlledCircuit
 from ._circuit_rules import Rules
-from ._circuit_state import Circuit
 from .call import Call
 from .classify import Count
 from .errors import Rejected
@@ -15,7 +15,7 @@ __all__ = ["CircuitBreaker"]
 R = TypeVar("R")
 
 
-class CircuitBreaker(Circuit):
+class CircuitBreaker(ControlledCircuit):
     """Refuses calls to an origin that fails too often, or too slowly.
 
     Closed: opens when at least `failure_rate` (0..1) of the calls of the last `window` seconds
