@@ -73,7 +73,7 @@ class Fallback:
 
     async def _instead(self, call: Call[R], asked: Override, error: Exception | None, result: R | None) -> R:
         cause = _cause(call, error)
-        token = at_hand.set(Override(asked.values, None, asked.outer))
+        token = at_hand.set(Override(asked.values, None, asked.outer, asked.maker))
         given: object = result
         try:
             given = _function(asked)(result if error is None else error)
@@ -92,7 +92,7 @@ class Fallback:
 
     def _instead_sync(self, call: Call[R], asked: Override, error: Exception | None, result: R | None) -> R:
         cause = _cause(call, error)
-        token = at_hand.set(Override(asked.values, None, asked.outer))
+        token = at_hand.set(Override(asked.values, None, asked.outer, asked.maker))
         given: object = result
         try:
             given = _function(asked)(result if error is None else error)

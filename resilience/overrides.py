@@ -17,14 +17,20 @@ FallbackCall = Callable[[Any], object]
 class Override:
     """Values by the names of `ResilienceSettings`, and `fallback`. Immutable; `key` is what pipelines are kept by."""
 
-    __slots__ = ("fallback", "key", "outer", "values")
+    __slots__ = ("fallback", "key", "maker", "outer", "values")
 
     def __init__(
-        self, values: Mapping[str, object], fallback: FallbackCall | None = None, outer: "Override | None" = None
+        self,
+        values: Mapping[str, object],
+        fallback: FallbackCall | None = None,
+        outer: "Override | None" = None,
+        maker: object = None,
     ) -> None:
         self.values = dict(values)
         self.fallback = fallback
         self.outer = outer
+        self.maker = maker
+        """Who laid it over the outer one, and alone may take it away."""
         # Not the callable itself: many are made anew for each call.
         self.key = (tuple(sorted(self.values.items())), fallback is not None)
 
@@ -46,17 +52,21 @@ at_hand: ContextVar[Override | None] = ContextVar("handrail_policy", default=Non
 """The override of the code that runs; read once for each call, where its pipeline is looked up."""
 
 
-def enter(values: Mapping[str, object], fallback: FallbackCall | None, *, has_fallback: bool) -> None:
-    """Lay values over those in force, name by name. `has_fallback`: `fallback` is meant, also where it is None."""
+def enter(alone: Override, *, has_fallback: bool) -> None:
+    """Lay an override over the one in force, name by name. `has_fallback`: its `fallback` is meant, also where None."""
     outer = at_hand.get()
-    if outer is not None:
-        values = {**outer.values, **values}
-        fallback = fallback if has_fallback else outer.fallback
-    at_hand.set(Override(values, fallback, outer))
+    if outer is None:
+        at_hand.set(alone)
+        return
+    fallback = alone.fallback if has_fallback else outer.fallback
+    at_hand.set(Override({**outer.values, **alone.values}, fallback, outer, alone.maker))
 
 
-def leave() -> None:
-    """Back to what was in force outside. No token: a block may be left in another context than it was entered in."""
+def leave(maker: object) -> None:
+    """Back to what was in force outside.
+
+    No token: a block may be left in another context than it was entered in, where there is nothing to take away.
+    """
     inner = at_hand.get()
-    if inner is not None:
+    if inner is not None and inner.maker is maker:
         at_hand.set(inner.outer)

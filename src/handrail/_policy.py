@@ -10,7 +10,7 @@ from ._settings_values import Problem as Wrong
 from ._settings_values import from_object, message
 from .resilience._ranges import disallowed, together
 from .resilience.errors import SettingsError
-from .resilience.overrides import FallbackCall, enter, leave
+from .resilience.overrides import FallbackCall, Override, enter, leave
 
 __all__ = ["PolicyOptions", "pipelines", "policy"]
 
@@ -57,20 +57,20 @@ class policy:  # noqa: N801 (read as a word in a `with` line, like contextlib.su
     Raises SettingsError at once for a wrong name or value.
     """
 
-    __slots__ = ("_fallback", "_has_fallback", "_values")
+    __slots__ = ("_alone", "_has_fallback")
 
     def __init__(self, **options: Unpack[PolicyOptions]) -> None:
-        self._values = _checked(cast("Mapping[str, object]", options))
-        self._fallback = options.get("fallback")
+        values = _checked(cast("Mapping[str, object]", options))
+        self._alone = Override(values, options.get("fallback"), maker=self)
         self._has_fallback = "fallback" in options
 
     def __enter__(self) -> None:
-        enter(self._values, self._fallback, has_fallback=self._has_fallback)
+        enter(self._alone, has_fallback=self._has_fallback)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        leave()
+        leave(self)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Put the block around every call of a function, with or without `async`. TypeError for a generator."""

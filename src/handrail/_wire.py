@@ -219,6 +219,8 @@ def _watch_the_end() -> None:
 
 
 def _changed(process: Process, arguments: Overrides) -> Process:
+    if process.follower is not None and arguments == process._arguments:
+        return process  # the file may have changed since, and is followed
     settings = load(arguments)
     if replace(settings, origins={}) == replace(process.settings, origins={}):
         return process

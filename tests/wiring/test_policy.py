@@ -144,6 +144,10 @@ def test_a_block_left_elsewhere_changes_nothing_there() -> None:
     contextvars.copy_context().run(block.__enter__)
     block.__exit__(None, None, None)
     assert at_hand.get() is None
+    with handrail.policy(attempts=2):
+        here = at_hand.get()
+        block.__exit__(None, None, None)
+        assert at_hand.get() is here
 
 
 def test_around_a_function() -> None:

@@ -114,6 +114,14 @@ def test_arguments_still_win(service: Service) -> None:
     assert service.entry().settings.attempts == 7
 
 
+def test_the_same_protect_again_is_the_same(service: Service) -> None:
+    """An app made later asks for what the first one asked for: what the file says meanwhile is no contradiction."""
+    process = service.start("attempts = 2\n", attempts=7).process
+    service.change('attempts = 3\nservice_name = "shop"\n')
+    handrail.protect(_app, attempts=7)
+    assert _wire.current() is process
+
+
 def test_what_waits_for_a_restart_is_named(service: Service) -> None:
     """Tracing and what is built in at the start: one line; the rest of the file holds at once."""
     service.start("attempts = 2\n")
