@@ -3,11 +3,11 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, SpanExportResult
 
+from .. import redact
 from ..settings import LOCAL, TracingSettings
 from ._guarded import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, Sender
 from ._queue import Encode, Queued
@@ -94,7 +94,7 @@ def _one(name: str, settings: TracingSettings, *, alone: bool) -> GuardedExporte
             importlib.import_module("opentelemetry.exporter.otlp.proto.grpc.trace_exporter")
         destination = settings.endpoint or "the default OTLP endpoint"
         shared = of_collector(destination)
-        return GuardedExporter(lambda: _otlp(settings), _shown(destination), encoded=True, quiet=shared)
+        return GuardedExporter(lambda: _otlp(settings), redact.destination(destination), encoded=True, quiet=shared)
     raise ValueError(f"no exporter is called {name!r}: otlp, console or {LOCAL}")
 
 
@@ -112,9 +112,3 @@ def _otlp(settings: TracingSettings) -> SpanExporter:
     from ._otlp_http import exporter as http
 
     return http(settings.endpoint)
-
-
-def _shown(url: str) -> str:
-    """The URL as it may be logged: no user, password or query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -1,6 +1,6 @@
 """What never leaves: credentials in URLs, headers and text, by default and without being asked.
 
-The process has one `Redaction`; `use` sets it from the settings. The functions of this module are its methods.
+The process has one `Redaction`; `use` sets it from the settings. Most functions of this module are its methods.
 Everything here returns text for any text, and its own output unchanged.
 """
 
@@ -15,7 +15,7 @@ from ._headers import HeaderCapture, captures
 from ._hint import may_hold
 from ._names import Names, squeezed
 from ._route import RouteSecrets
-from ._url import REDACTED
+from ._url import REDACTED, destination
 
 __all__ = [
     "REDACTED",
@@ -23,6 +23,7 @@ __all__ = [
     "Redaction",
     "captures",
     "current",
+    "destination",
     "exception",
     "field",
     "header",

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from ._names import Names
 from ._shapes import REDACTED, fields, schemes, web_tokens
 
-__all__ = ["REDACTED", "pairs", "query", "url", "userinfo"]
+__all__ = ["REDACTED", "destination", "pairs", "query", "url", "userinfo"]
 
 _SOMEBODY = f"{REDACTED}:{REDACTED}"
 # Every start is at the beginning of a run of such characters: without the lookbehind a long run costs its square.
@@ -22,6 +22,12 @@ _ODD = re.compile(r"[^/?#:\[]*:(?!\d*(?:[/?#]|$))").match
 _DEEPEST = 4
 
 Hides = Callable[[str], bool]
+
+
+def destination(text: str) -> str:
+    """Where something is sent to, as it may be logged: the URL without user, password and query."""
+    parts = urlsplit(text)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def userinfo(text: str) -> str:

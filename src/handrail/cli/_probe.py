@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..tracing.export import health
+from ..tracing.redact import destination as without_secret
 from ..tracing.settings import TracingSettings
 from ._findings import Finding
 
@@ -182,9 +183,3 @@ def _unwritable(base: Path) -> str | None:
     except OSError as error:
         return f"{error.strerror} in {base}"
     return None
-
-
-def without_secret(url: str) -> str:
-    """The URL as it may be shown: no user, password or query."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
