@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExport
 
 from .. import redact
 from ..export._quiet import Quiet, of_collector
-from ..export._sdk_log import listening, reason
+from ..export._sdk_log import cause, listening
 from ..settings import Metering
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Destination:
                 self._failing = self._refused = False
                 _log.info("metrics reach %s again", self.name)
         else:
-            self._failed(reason(next(filter(_tells, heard), heard[-1])) if heard else "export failed")
+            self._failed(cause(heard))
         return done
 
     def shutdown(self, *, waiting: bool = False) -> None:
@@ -119,11 +119,6 @@ class Destination:
                 )
         elif self._quiet.due(now):
             _log.warning("metrics do not reach %s: %s; requests are not affected", self.name, why)
-
-
-def _tells(message: str) -> bool:
-    """Whether a line of the SDK says why; its last one often says only that there were too many tries."""
-    return reason(message) != " ".join(message.split())[:200]
 
 
 class Pump:
@@ -230,7 +225,7 @@ def destinations(settings: Metering) -> list[Destination]:
         found.append(
             Destination(
                 lambda: _otlp(settings),
-                redact.url(endpoint),
+                redact.destination(endpoint),
                 quiet=of_collector(endpoint),
                 asked=settings.asked,
                 timeout=settings.timeout,
