@@ -21,6 +21,8 @@ CALL = "_handrail_call"
 """The attribute of an attempt's request under which whatever lies below finds the `Call`."""
 
 _FAILED = 400
+_OF_ONE_SENDING = ("_ClientRequest__writer", "response")
+"""What aiohttp keeps on a request while it is sent."""
 
 Response = Call["aiohttp.ClientResponse"]
 Handler = Callable[["aiohttp.ClientRequest"], Awaitable["aiohttp.ClientResponse"]]
@@ -47,13 +49,15 @@ class Hop(Call["aiohttp.ClientResponse"]):
 class AiohttpWire:
     """The `Wire` of one hop of a request."""
 
-    __slots__ = ("_handler", "_library", "_request", "_tools")
+    __slots__ = ("_begun", "_handler", "_headers", "_library", "_request", "_tools")
 
     def __init__(self, library: Library, tools: "Tools", request: "aiohttp.ClientRequest", handler: Handler) -> None:
         self._library = library
         self._tools = tools
         self._request = request
+        self._headers = request.headers
         self._handler = handler
+        self._begun = False
 
     def call(self, target: str) -> "Response":
         """The logical call whose attempts go over this wire."""
@@ -61,24 +65,34 @@ class AiohttpWire:
         return Hop(self, target, request, resend_class(request, self._library.in_memory, self._library.multipart))
 
     async def send(self, call: "Response") -> "aiohttp.ClientResponse":
+        request, written = self._request, self._headers
+        sent = self._to_send()
+        headers = sent.headers = written.copy()  # what the layers below add to them is this attempt's alone
+        for name, value in outgoing(call, self._tools, written.get):
+            headers[name] = value
+        sent._handrail_call = call  # type: ignore[attr-defined] # CALL, for whatever lies below
         try:
-            response = await self._handler(self._copy(call))
+            response = await self._handler(sent)
         except BaseException:
             self._failed(call)
             raise
+        finally:
+            request.headers = written
+            sent._handrail_call = None  # type: ignore[attr-defined] # else each holds the other until a collection
         if response.status >= _FAILED:
             self._failed(call)
         return response
 
-    def _copy(self, call: "Response") -> "aiohttp.ClientRequest":
-        """The request for one attempt: what the layers below add to its headers is that attempt's alone."""
+    def _to_send(self) -> "aiohttp.ClientRequest":
+        """The request itself for the first attempt, which is nearly always the only one; then a copy for each."""
         request = self._request
+        if not self._begun:
+            self._begun = True
+            return request
         sent: aiohttp.ClientRequest = object.__new__(type(request))
         sent.__dict__.update(request.__dict__)
-        sent.__dict__[CALL] = call
-        headers = sent.headers = request.headers.copy()
-        for name, value in outgoing(call, self._tools, headers.get):
-            headers[name] = value
+        for state in _OF_ONE_SENDING:
+            sent.__dict__.pop(state, None)
         if request._continue is not None:  # the answer to an Expect: 100-continue comes to each attempt anew
             sent._continue = request.loop.create_future()
         return sent
