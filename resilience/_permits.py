@@ -72,10 +72,12 @@ class Permits:
     def leave(self, waiter: Waiter) -> bool:
         """The wait is over, for whatever reason; whether it ended with a permit, which is the waiter's then."""
         with self._lock:
-            if not waiter.granted:
-                with suppress(ValueError):
-                    self.waiting.remove(waiter)
-            return waiter.granted
+            if waiter.granted:
+                return True
+            with suppress(ValueError):
+                self.waiting.remove(waiter)
+        self.serve()  # those behind it may have a larger limit
+        return False
 
     def release(self) -> None:
         """Give one permit back."""

@@ -77,7 +77,7 @@ class Hedge:
     def grants(self, call: Call[R]) -> bool:
         """Whether the second request may be sent now; tells it, and spends from the budget."""
         now = self._now()
-        if call.resend is not Resend.SAFE or call.one_time() or call.ends - now <= _LEAST:
+        if call.one_time() or call.ends - now <= _LEAST:
             return False
         if self._free is not None and not self._free():
             return False

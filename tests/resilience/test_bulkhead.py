@@ -338,7 +338,11 @@ def test_pipelines_with_other_settings_share_the_places() -> None:
         with pytest.raises(BulkheadFull):
             await Pipeline(narrow).run(bench.wire().call())
         assert (await Pipeline(wide).run(bench.wire(takes=0.1).call())).status == 200
-        await task
+        waiting = bench.start()
+        await sleep()
+        with pytest.raises(BulkheadFull):  # there is room for it, but somebody was there before
+            await Pipeline(wide).run(bench.wire().call())
+        await asyncio.gather(task, waiting)
 
     bench.run(main)
 

@@ -23,7 +23,7 @@ from handrail.resilience import (
     Tools,
 )
 from handrail.resilience.budget import Budget
-from handrail.resilience.events import HedgeSent, HedgeWon, RetriesExhausted
+from handrail.resilience.events import HedgeSent, HedgeWon, NotRetried, RetriesExhausted
 from handrail.resilience.hedge import Hedge
 from handrail.resilience.registry import Registry
 from handrail.resilience.testing import FakeClock, RecordingListener, Reply, ScriptedWire, run, sleep
@@ -146,6 +146,21 @@ def test_both_fail() -> None:
     bench.play(peer)
     assert (peer.sent, [reply.status for reply in peer.discarded]) == ([1, 2, 3], [503, 503])
     assert [event.attempts for event in bench.told.of(RetriesExhausted)] == [3]
+
+
+def test_a_circuit_that_the_second_opens_ends_the_retries() -> None:
+    """What the breaker said to the second request holds for the call: no pause for an attempt that would be refused."""
+    clock, told = FakeClock(), RecordingListener()
+    settings = ResilienceSettings(hedge_after=1.0, breaker_minimum_calls=2)
+    entry = Registry(settings, Tools(clock=clock, emit=told, jitter=lambda: 0.5)).pipeline("http", "peer", 80)
+    peer = Peer(clock, (1.5, 503), (1.0, 503))
+
+    async def main() -> Reply:
+        return await entry.pipeline.run(peer.call())
+
+    assert run(main(), clock).status == 503
+    assert (peer.sent, clock.slept) == ([1, 2], [])
+    assert [event.reason for event in told.of(NotRetried)] == ["circuit_breaker"]
 
 
 def test_the_first_fails_before_the_delay() -> None:
@@ -286,6 +301,38 @@ def test_a_refused_second_request_was_never_one() -> None:
     assert (peer.sent, call.attempt, call.verdict.cause) == ([1], 1, "network")
 
 
+def test_a_first_request_that_was_never_sent_is_not_the_outcome() -> None:
+    """Refused after a wait inside, while the second one failed for real: that goes up, with all that is known of it."""
+    bench = Bench()
+    error = ConnectionResetError()
+    peer = bench.peer((2.0, error))
+
+    class Refusing:
+        def wrap(self, call_next: Callable[[Call[Reply]], Awaitable[Reply]]) -> Callable[..., Awaitable[Reply]]:
+            async def go(call: Call[Reply]) -> Reply:
+                if call.attempt == 1:
+                    await sleep(2.0)
+                    raise BulkheadFull("full", target="http://peer")
+                call.held_until = 5.0
+                return await call_next(call)
+
+            return go
+
+        def wrap_sync(self, call_next: Callable[[Call[Reply]], Reply]) -> Callable[[Call[Reply]], Reply]:
+            return call_next
+
+    bench.pipeline = Pipeline(bench.hedge, Refusing())  # type: ignore[arg-type]  # for one kind of reply
+    call = peer.call()
+
+    async def main() -> None:
+        with pytest.raises(ConnectionResetError) as caught:
+            await bench.pipeline.run(call)
+        assert caught.value is error
+
+    run(main(), bench.clock)
+    assert (call.attempt, call.verdict.cause, call.held_until) == (2, "network", 5.0)
+
+
 def test_both_are_bounded_by_their_own_attempt() -> None:
     """Each has its own timer: one that hangs is ended, and the other may still answer."""
     bench = Bench()
@@ -325,11 +372,12 @@ def test_a_cancelled_caller_leaves_nothing_behind() -> None:
                 task = asyncio.create_task(bench.pipeline.run(peer.call()))
                 for _ in range(turn):
                     await (sleep(0.25) if turn < 12 else sleep(0.0 if bench.clock.now() >= 1002.0 else 0.25))
-                task.cancel()
+                in_time = task.cancel()
                 while not task.done():
                     await sleep()
                     if again:
                         task.cancel()
+                assert task.cancelled() is in_time
                 assert asyncio.all_tasks() == {asyncio.current_task()}
                 return None if task.cancelled() else task.result()
 

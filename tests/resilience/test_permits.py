@@ -107,6 +107,18 @@ def test_a_larger_limit_lets_the_queue_in() -> None:
     assert [waiter.granted for waiter in waiters if waiter is not None] == [True, True, True, False, False]
 
 
+def test_who_waits_for_a_smaller_limit_is_not_overtaken() -> None:
+    """First come, first served, whatever the limits; when the first gives up, those behind it are looked at."""
+    permits, narrow, wide = Permits(), Gate(1), Gate(5)
+    permits.enter(narrow, 0, lambda: None)
+    first, second = permits.enter(narrow, 9, lambda: None), permits.enter(wide, 9, lambda: None)
+    assert first is not None
+    assert second is not None
+    assert (first.granted, second.granted) == (False, False)
+    assert not permits.leave(first)
+    assert second.granted
+
+
 def test_a_smaller_limit_takes_nothing_back() -> None:
     """Who is inside stays; until enough of them have gone, nobody follows."""
     permits, gate = Permits(), Gate(3)
