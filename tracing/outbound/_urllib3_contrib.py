@@ -8,6 +8,7 @@ apply to our spans. tests/tracing_outbound pins both.
 import sys
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from inspect import getclosurevars
 from types import FunctionType
 from typing import Any
@@ -21,6 +22,7 @@ from ..redact._headers import header_attributes
 __all__ = ["Hooks", "hooks", "silence"]
 
 _ASKED = "is_http_instrumentation_enabled"
+_TAKEN = "_handrail_taken"
 _REQUESTS = "opentelemetry.instrumentation.requests"
 _URLLIB3 = "opentelemetry.instrumentation.urllib3"
 
@@ -97,6 +99,12 @@ def silence() -> Callable[[], None]:
 
 
 def _take(module: Any) -> None:
+    if _TAKEN in vars(module):
+        return
+    if not hasattr(module, "_uninstrument"):
+        _take_later(module)
+        return
+    setattr(module, _TAKEN, True)
     asked = getattr(module, _ASKED)
 
     def enabled() -> bool:
@@ -107,6 +115,25 @@ def _take(module: Any) -> None:
     for name in ("_instrument", "_uninstrument"):
         setattr(module, name, _then_read(getattr(module, name)))
     _read()
+
+
+def _take_later(module: Any) -> None:
+    """It is being imported, and imports the library that we were waiting for: its turn comes before its first use."""
+    kind = _every().BaseInstrumentor
+    original = kind.instrument
+
+    @wraps(original)
+    def instrument(self: Any, **kwargs: Any) -> Any:
+        if kind.instrument is instrument:
+            kind.instrument = original
+        _take(module)
+        return original(self, **kwargs)
+
+    kind.instrument = instrument
+
+
+def _every() -> Any:
+    return import_module("opentelemetry.instrumentation.instrumentor")
 
 
 def _then_read(original: Callable[..., Any]) -> Callable[..., Any]:
