@@ -39,8 +39,6 @@ class Resends(Generic[R]):
         self._asked: float | None = None
         self._clock = policy.tools.clock
         self._started = call.started or self._clock.now()
-        self.used_up = False
-        """The call failed for good, though it might have been sent again by the rules: enough is enough."""
 
     async def run(self, call_next: Next[R]) -> R:
         """The pauses and the further attempts, on a loop."""
@@ -108,7 +106,7 @@ class Resends(Generic[R]):
         call = self._call
         call.attempt -= 1
         call.stale = None  # it is the caller's now
-        self._refused = self.used_up = True
+        self._refused = call.used_up = True
         self._policy.refuse(call, refusal.policy)
 
     def _wanted(self, state: RetryCallState) -> bool:
@@ -121,7 +119,7 @@ class Resends(Generic[R]):
         if refused is None:
             return True
         if refused == "overloaded":
-            self.used_up = True
+            self._call.used_up = True
         self._note()
         return False
 
@@ -169,7 +167,7 @@ class Resends(Generic[R]):
 
     def _give_up(self, _: RetryCallState) -> R:
         call = self._call
-        self.used_up = True
+        call.used_up = True
         if self._hindrance is _EXHAUSTED:
             elapsed = self._clock.now() - self._started
             cause = call.verdict.cause

@@ -117,6 +117,7 @@ class Call(Generic[R]):
         "target",
         "timer",
         "total_timeout",
+        "used_up",
         "verdict",
         "wire",
     )
@@ -149,6 +150,8 @@ class Call(Generic[R]):
         """The failed result of the attempt before; the innermost step discards it before it sends."""
         self.held_until = 0.0
         """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
+        self.used_up = False
+        """It failed for good, though the rules would let it be sent again: enough is enough, for whoever asks too."""
         self.key: str | None = None
         """The Idempotency-Key that handrail gave this call: the same on every attempt."""
         self.timer: Expirable | None = None

@@ -90,7 +90,7 @@ class Retry:
             try:
                 return await resends.run(call_next)
             finally:
-                if resends.used_up:
+                if call.used_up:
                     self._second.remember(call)
 
         return run
@@ -123,7 +123,7 @@ class Retry:
             try:
                 return resends.run_sync(call_next)
             finally:
-                if resends.used_up:
+                if call.used_up:
                     self._second.remember(call)
 
         return run
@@ -146,6 +146,7 @@ class Retry:
             return False
         refused = self.forbids(call, result)
         if refused == "overloaded":
+            call.used_up = True
             self._second.remember(call)
         return refused is None
 

@@ -121,7 +121,7 @@ def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer
         kind = error.policy.replace("_", "-")
         return Answer(503, kind, str(error), error.policy, error.target, error.retry_after, overloaded=True)
     failure = failure_of(error)
-    again = failure is not None and failure.attempts > 1
+    again = failure is not None and failure.used_up
     if isinstance(error, errors.TimedOut):
         kind = error.policy.replace("_", "-")
         return Answer(504, kind, str(error), error.policy, error.target, overloaded=again)
@@ -146,7 +146,7 @@ def _answer_to_status(error: BaseException) -> Answer | None:
     target = f"{url.scheme}://{url.netloc.decode('ascii')}"
     detail = f"{target} answered {response.status_code}"
     failure = failure_of(response)
-    overloaded = response.headers.get("x-envoy-overloaded") == "true" or (failure is not None and failure.attempts > 1)
+    overloaded = response.headers.get("x-envoy-overloaded") == "true" or (failure is not None and failure.used_up)
     kind = f"dependency-{response.status_code}"
     return Answer(status, kind, detail, None, target, _wait(response), overloaded=overloaded)
 

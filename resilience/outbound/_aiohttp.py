@@ -107,7 +107,7 @@ class _Hops:
             if isinstance(error, HandrailError):
                 guard.library.dress(error)
             if call.verdict.transient or isinstance(error, TimedOut):
-                mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+                mark(error, Failure.of(call))
             if entry.settings.attempts > 1 and call.resend is not Resend.ONE_SHOT and self._resent(error, request):
                 self._told = (error, request)
             raise

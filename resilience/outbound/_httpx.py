@@ -53,10 +53,13 @@ class _Guard:
                 return response
             call = self._call(wire, entry, transport, request)
             try:
-                return await entry.pipeline.run(call)
+                answer = await entry.pipeline.run(call)
             except Exception as error:
                 self._leave(error, call, request)
                 raise
+            if call.used_up:
+                mark(answer, Failure.of(call))
+            return answer
 
         return handle_async_request
 
@@ -72,10 +75,13 @@ class _Guard:
                 return response
             call = self._call(wire, entry, transport, request)
             try:
-                return entry.pipeline.run_sync(call)
+                answer = entry.pipeline.run_sync(call)
             except Exception as error:
                 self._leave(error, call, request)
                 raise
+            if call.used_up:
+                mark(answer, Failure.of(call))
+            return answer
 
         return handle_request
 
@@ -105,7 +111,7 @@ class _Guard:
         if isinstance(error, HandrailError):
             self._library.dress(error, request)
         if call.verdict.transient or isinstance(error, TimedOut):
-            mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+            mark(error, Failure.of(call))
 
 
 def _marking_async(send: Any) -> Handler:

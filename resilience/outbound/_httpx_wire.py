@@ -15,7 +15,6 @@ from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
 from ._httpx_wishes import bound_to, cut_to, one_time, resend_class
-from .failure import Failure, mark
 
 if TYPE_CHECKING:
     import httpx
@@ -103,8 +102,6 @@ class HttpxWire:
             raise
         if response.status_code >= _FAILED:
             call.failed()
-            if call.attempt > 1:
-                mark(response, Failure(call.target, call.attempt, str(response.status_code)))
             with suppress(AttributeError):  # somebody's own kind of stream may have no place for it
                 setattr(response.stream, _OWNER, call)
         return response
@@ -133,8 +130,6 @@ class HttpxWire:
             raise
         if response.status_code >= _FAILED:
             call.failed()
-            if call.attempt > 1:
-                mark(response, Failure(call.target, call.attempt, str(response.status_code)))
         return response
 
     def judge(self, result: "httpx.Response") -> Verdict:

@@ -62,10 +62,10 @@ class _Guard:
             except HandrailError as error:
                 raised = library.dress(error, request)
                 if isinstance(error, TimedOut):
-                    mark(raised, Failure(call.target, call.attempt, call.verdict.cause))
+                    mark(raised, Failure.of(call))
             except Exception as error:
                 if call.verdict.transient:
-                    mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+                    mark(error, Failure.of(call))
                 raise
             raise raised  # outside of the handler, so that it is not its own context
 

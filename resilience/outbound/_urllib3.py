@@ -89,7 +89,7 @@ class _Guard:
                 if isinstance(error, HandrailError):
                     library.dress(error, pool, url)
                 if call.verdict.transient or isinstance(error, TimedOut):
-                    mark(error, Failure(call.target, call.attempt, call.verdict.cause))
+                    mark(error, Failure.of(call))
                 raise
             return _as_by_default(response, call) if isinstance(call.retries, _Redirects) else response
 

@@ -1,6 +1,10 @@
 """What the pipeline knows of a failure that leaves it: a note for whoever answers for it later."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..call import Call
 
 __all__ = ["Failure", "failure_of", "mark"]
 
@@ -9,11 +13,20 @@ _NAME = "__handrail__"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """`attempts` calls to `target` failed, the last by `cause` (a verdict's cause)."""
+    """`attempts` calls to `target` failed, the last by `cause` (a verdict's cause).
+
+    `used_up`: another would have been allowed, were there not enough of them; nobody further out should add any.
+    """
 
     target: str
     attempts: int
     cause: str
+    used_up: bool = False
+
+    @classmethod
+    def of(cls, call: "Call[Any]") -> "Failure":
+        """That of a call that is over."""
+        return cls(call.target, call.attempt, call.verdict.cause, call.used_up or call.attempt > 1)
 
 
 def mark(failed: object, failure: Failure) -> None:

@@ -3,9 +3,10 @@
 import httpx
 import pytest
 
-from handrail.resilience import errors
+from handrail.resilience import Registry, ResilienceSettings, Tools, errors
 from handrail.resilience.inbound._answer import answer_to
 from handrail.resilience.outbound.failure import Failure, mark
+from handrail.resilience.testing import FakeClock, ScriptedWire
 
 PEER = "http://inventory:8003"
 
@@ -17,14 +18,14 @@ def says(error: BaseException) -> bool:
 
 
 def failed(error: Exception, attempts: int, cause: str = "connect") -> Exception:
-    mark(error, Failure(PEER, attempts, cause))
+    mark(error, Failure(PEER, attempts, cause, used_up=attempts > 1))
     return error
 
 
 def refused(status: int, attempts: int, **headers: str) -> httpx.HTTPStatusError:
     response = httpx.Response(status, headers=headers, request=httpx.Request("GET", PEER))
     if attempts > 1:
-        mark(response, Failure(PEER, attempts, str(status)))
+        mark(response, Failure(PEER, attempts, str(status), used_up=attempts > 1))
     with pytest.raises(httpx.HTTPStatusError) as caught:
         response.raise_for_status()
     return caught.value
@@ -57,3 +58,13 @@ def test_a_status_that_nobody_handled(status: int) -> None:
     assert says(refused(status, 3))
     assert says(refused(status, 1, **{"x-envoy-overloaded": "true"}))
     assert not says(refused(status, 1))
+
+
+def test_retries_that_the_budget_refused_are_not_made_by_others() -> None:
+    """A call whose budget was spent was sent once; its answer says all the same that nobody should add retries."""
+    clock = FakeClock()
+    settings = ResilienceSettings(retry_budget=0, retry_budget_floor=0)
+    wire = ScriptedWire(503, clock=clock)
+    call = wire.call()
+    Registry(settings, Tools(clock=clock)).pipeline("http", "peer", 80).pipeline.run_sync(call)
+    assert (wire.sent, Failure.of(call).used_up) == ([1], True)
