@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TimedOut,
         Undeclared,
     )
+    from .fallback import Fallback
     from .hedge import Hedge
     from .pipeline import Pipeline
     from .policy import Next, NextSync, Policy, Tools
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .retry import Retry
     from .rules import may_resend
     from .settings import ResilienceSettings
+    from .stale import StaleOnError
     from .throttle import Throttle
     from .timeouts import AttemptTimeout, TotalTimeout
 
@@ -53,6 +55,7 @@ __all__ = [
     "Count",
     "DeadlineExceeded",
     "Entry",
+    "Fallback",
     "HandrailError",
     "Hedge",
     "Jitter",
@@ -67,6 +70,7 @@ __all__ = [
     "Retry",
     "RetryBudgetSpent",
     "SettingsError",
+    "StaleOnError",
     "SystemClock",
     "Throttle",
     "Throttled",
@@ -95,6 +99,7 @@ _HOME = {
         "defaults": "standard",
         "errors": "AttemptTimedOut BulkheadFull CircuitOpen DeadlineExceeded HandrailError "
         "Rejected RetryBudgetSpent SettingsError Throttled TimedOut Undeclared",
+        "fallback": "Fallback",
         "hedge": "Hedge",
         "pipeline": "Pipeline",
         "policy": "Next NextSync Policy Tools",
@@ -102,6 +107,7 @@ _HOME = {
         "retry": "Retry",
         "rules": "may_resend",
         "settings": "ResilienceSettings",
+        "stale": "StaleOnError",
         "throttle": "Throttle",
         "timeouts": "AttemptTimeout TotalTimeout",
     }.items()
