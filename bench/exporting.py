@@ -40,8 +40,8 @@ def _stock_batches() -> SpanProcessor:
 
 def _our_batches() -> SpanProcessor:
     from handrail.tracing.export._batch import Batch
+    from handrail.tracing.export._guarded import GuardedExporter
     from handrail.tracing.export._queue import Limits
-    from handrail.tracing.export.build import GuardedExporter
 
     return Batch(GuardedExporter(_Drop, "nowhere", encoded=True), Limits(delay=600, idle=300))
 

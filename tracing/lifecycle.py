@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .export.build import CountedExporter  # at run time it would import the SDK
+    from .export._guarded import CountedExporter  # at run time it would import the SDK
 
 __all__ = ["Flusher", "at_end"]
 

@@ -22,7 +22,7 @@ from .spans.tracer import LightTracer, light
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
-    from .export.build import CountedExporter
+    from .export._guarded import CountedExporter
 
 __all__ = ["Tracing", "start"]
 

@@ -17,7 +17,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from handrail.tracing import _quietly, provider
 from handrail.tracing.export import build as export
-from handrail.tracing.export.build import CountedExporter
+from handrail.tracing.export._guarded import CountedExporter
 from handrail.tracing.propagation import W3CPropagator, install
 from handrail.tracing.settings import TracingSettings
 from handrail.tracing.testing import as_global

@@ -14,8 +14,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from handrail.tracing.export._batch import Batch
 from handrail.tracing.export._bell import Bell
+from handrail.tracing.export._guarded import BYTES, SPANS, CountedExporter
 from handrail.tracing.export._queue import Limits, Queue, Queued
-from handrail.tracing.export.build import BYTES, SPANS, CountedExporter
 
 CONTEXT = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1))
 RESOURCE = Resource({})

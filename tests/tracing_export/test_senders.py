@@ -31,8 +31,9 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from handrail.tracing.export import _otlp_grpc, _otlp_http
 from handrail.tracing.export._batch import Batch
+from handrail.tracing.export._guarded import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter
 from handrail.tracing.export._queue import Limits, Queue
-from handrail.tracing.export.build import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, build
+from handrail.tracing.export.build import build
 from handrail.tracing.settings import TracingSettings
 
 RESOURCE = Resource({"service.name": "order"})

@@ -10,8 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from handrail.tracing.export._batch import Batch
+from handrail.tracing.export._guarded import GuardedExporter
 from handrail.tracing.export._queue import Limits
-from handrail.tracing.export.build import GuardedExporter, build
+from handrail.tracing.export.build import build
 from handrail.tracing.lifecycle import Flusher
 from handrail.tracing.settings import TracingSettings
 from handrail.tracing.testing import Spans

@@ -25,7 +25,8 @@ from opentelemetry.trace import (
 )
 
 from handrail.tracing.export._batch import Batch
-from handrail.tracing.export.build import BYTES, build
+from handrail.tracing.export._guarded import BYTES
+from handrail.tracing.export.build import build
 from handrail.tracing.local.lines import lines
 from handrail.tracing.local.read import read
 from handrail.tracing.settings import TracingSettings

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from ..redact._span import cleaned
 from ._bell import Bell
 from ._queue import Limits, Queue
-from .build import CountedExporter
+from ._guarded import CountedExporter
 
 __all__ = ["Batch"]
 

@@ -9,12 +9,12 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter, Sp
 
 from .. import redact
 from ..settings import LOCAL, TracingSettings
-from ._guarded import BOTH, BYTES, SPANS, CountedExporter, GuardedExporter, Sender
+from ._guarded import CountedExporter, GuardedExporter
 from ._queue import Encode, Queued
 from ._quiet import of_collector
 from .health import Lost
 
-__all__ = ["BOTH", "BYTES", "SPANS", "CountedExporter", "GuardedExporter", "Sender", "build"]
+__all__ = ["build"]
 
 
 class _Several(CountedExporter):
