@@ -24,6 +24,7 @@ from opentelemetry.trace import (
 
 from .. import others as _others
 from .. import semconv
+from .._asgi import SEEN
 from .._quietly import told
 from ..measure import ServerMeasure
 from ..others._server import complete
@@ -43,7 +44,6 @@ from .routes import Routes
 
 __all__ = ["HEADERS", "ServerSpans"]
 
-_SEEN = "handrail.tracing"
 HEADERS = "handrail.headers"
 """Where in the scope the headers are that were looked for."""
 _SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))  # the key of the current span
@@ -93,10 +93,10 @@ class ServerSpans:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Trace http and websocket scopes; others pass."""
         kind = scope["type"]
-        if (kind != "http" and kind != "websocket") or _SEEN in scope:
+        if (kind != "http" and kind != "websocket") or SEEN in scope:
             await self._app(scope, receive, send)
             return
-        scope[_SEEN] = True
+        scope[SEEN] = True
         scope["starlette.opentelemetry"] = True  # what starlette's OpenTelemetryMiddleware looks for
         scope.setdefault("fastapi.telemetry", None)  # what FastAPI's own tracing looks for
         base = _base(scope)

@@ -15,6 +15,7 @@ import wrapt
 from opentelemetry.context import get_current
 from opentelemetry.trace import Span, get_current_span, set_span_in_context
 
+from .._asgi import BEGINS, SEEN
 from ..inbound import _background
 from ..inbound._exchange import Message, Receive, Scope, Send
 from ..redact._headers import header_attributes
@@ -25,9 +26,7 @@ __all__ = ["install", "undo"]
 
 _MODULE = "opentelemetry.instrumentation.asgi"
 _FASTAPI = "opentelemetry.instrumentation.fastapi"
-_SEEN = "handrail.tracing"
 _WRAPPED = "__handrail_wrapped__"
-_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
 class _State:
@@ -70,7 +69,7 @@ def _middleware(module: Any) -> None:
         if not _state.on or scope["type"] == "lifespan":
             await original(self, scope, receive, send)
             return
-        if _SEEN not in scope:
+        if SEEN not in scope:
             scope[OUTER] = self
             await original(self, scope, receive, send)
             return
@@ -129,7 +128,7 @@ def _hooked_send(theirs: Any, span: Span, scope: Scope, send: Send, module: Any)
     async def hooked(message: Message) -> None:
         if hook is not None:
             hook(span, scope, message)
-        if message["type"] in _BEGINS:
+        if message["type"] in BEGINS:
             if wanted and span.is_recording():
                 span.set_attributes(_captured(theirs, message.get("headers") or (), wanted, "response"))
             if propagator is not None:

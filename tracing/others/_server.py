@@ -13,6 +13,7 @@ from opentelemetry.context import attach, detach, set_value
 from opentelemetry.trace import Span, Tracer
 
 from .. import redact, semconv
+from .._asgi import BEGINS
 from ..inbound import _outcome
 from ..inbound._background import EXCHANGE
 from ..inbound._exchange import App, Message, Receive, Scope, Send
@@ -24,7 +25,6 @@ OUTER = "handrail.tracing.outer"
 """In the scope: contrib's middleware around us, if it is that."""
 
 _PATHS = (semconv.URL_PATH, "http.target", "http.url", "url.full")
-_BEGINS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 
 
 class _Theirs:
@@ -61,7 +61,7 @@ async def complete(
                 span.set_attribute(semconv.ERROR_TYPE, kind)
 
     async def telling(message: Message) -> None:
-        if message["type"] in _BEGINS:
+        if message["type"] in BEGINS:
             status = message.get("status") or 0
             tell(status, sys.exception() if status >= 500 else None)
         await send(message)

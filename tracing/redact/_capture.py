@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from opentelemetry.trace import Span, get_current_span
 
+from .._asgi import BEGINS
 from ..inbound._exchange import App, Message, Receive, Scope, Send
 from ._headers import HeaderCapture, captures
 
@@ -30,7 +31,7 @@ def capturing(app: App, environ: Mapping[str, str]) -> App:
 
 def _noting(span: Span, capture: HeaderCapture, send: Send) -> Send:
     async def noting(message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.accept", "websocket.http.response.start"):
+        if message["type"] in BEGINS:
             span.set_attributes(capture(message.get("headers") or ()))
         await send(message)
 
