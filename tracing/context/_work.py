@@ -17,7 +17,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Tracer, get_current_span, set_span_in_context
 from opentelemetry.util.types import Attributes
 
-from ..inbound import _outcome
+from .._failure import mark
 from ..propagation import BAGGAGE, TRACEPARENT, TRACESTATE, W3CPropagator
 from ..spans.tracer import finish
 
@@ -105,7 +105,7 @@ class Resume:
     ) -> None:
         span, token = self._open.pop()
         if isinstance(error, Exception):  # a cancellation, or the end of the process, is no failure of the work
-            _outcome.mark(span, error)
+            mark(span, error)
         finish(span, {})
         if token is not None and not isinstance(error, GeneratorExit):
             detach(token)  # after GeneratorExit the context is not ours to restore

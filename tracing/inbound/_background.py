@@ -16,6 +16,7 @@ from opentelemetry.context import attach, create_key, detach, get_current
 from opentelemetry.trace import Span, SpanKind, Tracer, set_span_in_context
 
 from .. import semconv
+from .._failure import mark
 from ..spans.tracer import finish
 from . import _outcome
 
@@ -84,7 +85,7 @@ def ended(span: Span, error: BaseException | None) -> None:
     if isinstance(error, asyncio.CancelledError):
         span.add_event(semconv.EVENT_BACKGROUND_CUT)
     elif error is not None and not _outcome.is_no_error(error, left=True):
-        _outcome.mark(span, error)
+        mark(span, error)
     finish(span, {})
 
 

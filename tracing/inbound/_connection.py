@@ -6,6 +6,7 @@ import time
 from opentelemetry.trace import Span, Tracer
 
 from .. import redact, semconv
+from .._failure import mark
 from ..spans.tracer import finish
 from . import _outcome
 from ._exchange import Message, Receive, Scope, Send
@@ -145,7 +146,7 @@ class Connection:
             span.update_name(name)
         code = self._code if self._by == "server" else None
         error = _outcome.of_websocket(self._status, code, raised or self._error)
-        _outcome.mark(span, _outcome.NO_RESPONSE if unanswered else error, self._ended_at or None)
+        mark(span, _outcome.NO_RESPONSE if unanswered else error, self._ended_at or None)
 
     def _end(self) -> dict[str, str | int]:
         told: dict[str, str | int] = {semconv.WEBSOCKET_CLOSED_BY: self._by} if self._by else {}

@@ -10,6 +10,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, Tracer
 from opentelemetry.util.types import AnyValue, Attributes
 
 from .. import semconv
+from .._failure import Error, mark
 from .._quietly import told as say
 from ..measure import ServerMeasure
 from ..spans.current import CurrentSpan
@@ -129,7 +130,7 @@ class Exchange(CurrentSpan):
         self.over = True
         span, code = self.span, self._code
         ended = self._left_at or self._out_at or time_ns()
-        error: _outcome.Error = None
+        error: Error = None
         if raised is not None or not complete or code >= 500:
             error = _outcome.of_http(code, raised or self._raised_before, complete=complete, left=self.left)
         route: str | None = None
@@ -140,7 +141,7 @@ class Exchange(CurrentSpan):
             told, name = _outcome.answered(span, self._title, code, route, self._scope)
             if error is not None:
                 # What comes up behind the last byte is told at the end of the span, not after it.
-                _outcome.mark(span, error, ended, recorded=error is self._recorded)
+                mark(span, error, ended, recorded=error is self._recorded)
             if self._left_at or (self.left and not complete):
                 span.add_event(semconv.EVENT_CLIENT_LEFT, None, ended)
         if self.measure is not None:
@@ -149,7 +150,7 @@ class Exchange(CurrentSpan):
             self._opened.discard(self)  # before the end: a held event loop is told on what leaves
         finish(span, told, name=name, end_time=ended)
 
-    def _count(self, route: str | None, error: _outcome.Error, ended: int) -> None:
+    def _count(self, route: str | None, error: Error, ended: int) -> None:
         assert self.measure is not None
         if not self.told:
             route = self._routes.template(self._scope)

@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
 
 from .. import redact, semconv
-
-Error = BaseException | str | None
+from .._failure import Error
+from .._naming import qualified_name
 
 WEBSOCKET_INTERNAL_ERROR = 1011  # RFC 6455, 7.4.1
 NO_RESPONSE = "no_response"
@@ -55,29 +55,6 @@ def is_no_error(error: BaseException, *, left: bool) -> bool:
 def error_type(error: Error) -> str | None:
     """What error.type says, on the span and on the metric alike."""
     return error if error is None or isinstance(error, str) else qualified_name(type(error))
-
-
-def mark(span: Span, error: Error, at: int | None = None, *, recorded: bool = False) -> None:
-    """Put the error, if there is one, on the span; `at` is its time in nanoseconds, now where None.
-
-    `recorded`: somebody made its event already.
-    """
-    if error is None:
-        return
-    if isinstance(error, str):
-        span.set_attribute(semconv.ERROR_TYPE, error)
-        span.set_status(StatusCode.ERROR)  # no description: the status code or error.type says it all
-        return
-    told = redact.exception(error)
-    span.set_attribute(semconv.ERROR_TYPE, told["exception.type"])
-    span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {told['exception.message']}")
-    if isinstance(error, Exception) and not recorded:
-        span.add_event("exception", told, at)
-
-
-def qualified_name(cls: type) -> str:
-    """How error.type names a class: with its module, unless that is builtins."""
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def answered(

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
+from .._naming import qualified_name
+from ..redact import REDACTED
 from ._fields import FIELDS, Fields, by_hand
 
 Clean = Callable[[str], str]
 Hides = Callable[[str], bool]
 
-_REDACTED: Final = "REDACTED"
 _DEEPEST: Final = 8
 
 _STANDARD: Final = ("logging", "logging.handlers")
@@ -65,7 +66,7 @@ class JsonFormatter(logging.Formatter):
         """A value of `extra=` without its secrets, down to a depth; what lies below is written as its `repr`."""
         hides = self._hides
         if hides and isinstance(name, str | bytes) and hides(name if isinstance(name, str) else name.decode("latin-1")):
-            return _REDACTED
+            return REDACTED
         if isinstance(value, str):
             return self._clean(value)
         if hides is None or type(value) not in (dict, list, tuple):
@@ -83,13 +84,15 @@ class JsonFormatter(logging.Formatter):
         return self._clean(_repr(value))
 
     def _exception(self, error: BaseException) -> dict[str, object]:
-        kind = type(error)
-        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         try:
             stack = "".join(traceback.format_exception(error))
         except Exception:  # an error whose __str__ or __cause__ is broken
             stack = ""
-        return {"type": name, "message": self._clean(_text(error)), "stacktrace": self._clean(stack)}
+        return {
+            "type": qualified_name(type(error)),
+            "message": self._clean(_text(error)),
+            "stacktrace": self._clean(stack),
+        }
 
 
 def everywhere(fields: Fields, clean: Clean | None = None, hides: Hides | None = None) -> Callable[[], None]:

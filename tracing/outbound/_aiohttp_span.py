@@ -8,7 +8,8 @@ from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from .. import redact, semconv
-from ..inbound import _outcome
+from .._failure import mark
+from .._naming import qualified_name
 from . import _mend
 
 __all__ = ["answered", "attributes", "failed", "name", "scheme", "version"]
@@ -82,8 +83,8 @@ def failed(span: Span, request: Any, error: BaseException) -> str | None:
     """
     if isinstance(error, Exception) and not isinstance(error, TimeoutError):
         if span.is_recording():
-            _outcome.mark(span, error)
-        return _outcome.qualified_name(type(error))
+            mark(span, error)
+        return qualified_name(type(error))
     if not isinstance(error, TimeoutError) and not _timed_out(request, error):
         return None
     if span.is_recording():

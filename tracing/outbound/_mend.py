@@ -7,7 +7,8 @@ from opentelemetry.trace import Span, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from .. import redact, semconv
-from ..inbound import _outcome
+from .._failure import mark
+from .._naming import qualified_name
 
 __all__ = ["DEFAULT_PORTS", "VERSIONS", "answered", "attributes", "before", "failure", "name"]
 
@@ -74,8 +75,8 @@ def failure(span: Span, request: Any, error: BaseException) -> str | None:
     timed_out = getattr(request.extensions.get("handrail.call"), "timed_out", False)
     if isinstance(error, Exception) and not isinstance(error, TimeoutError):
         if span.is_recording():
-            _outcome.mark(span, error)
-        return _outcome.qualified_name(type(error))
+            mark(span, error)
+        return qualified_name(type(error))
     if not timed_out and not isinstance(error, TimeoutError):
         return None
     if span.is_recording():

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from .._naming import qualified_name
 from . import _text as _redact_text
 from . import _url as _redact_url
 from ._headers import HeaderCapture, captures
@@ -162,7 +163,6 @@ def text(text: str) -> str:
     return _current.text(text)
 
 
-_MODULE_OF_BUILTINS: Final = "builtins"
 _LONGEST: Final = 64 * 1024
 """Characters of a message or a stack trace: strangers can make them long, and each is scanned on the event loop."""
 
@@ -180,10 +180,8 @@ def protocol(name: str) -> str:
 
 def exception(error: BaseException, *, escaped: bool = False) -> dict[str, str]:
     """The attributes of the event `exception`, with the names and the form of the SDK's `record_exception`."""
-    kind = type(error)
-    module = "" if kind.__module__ == _MODULE_OF_BUILTINS else f"{kind.__module__}."
     return {
-        "exception.type": module + kind.__qualname__,
+        "exception.type": qualified_name(type(error)),
         "exception.message": told(_said(error)),
         "exception.stacktrace": told("".join(traceback.format_exception(error)), end=True),
         "exception.escaped": str(escaped),
