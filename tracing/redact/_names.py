@@ -104,11 +104,15 @@ _MOST_KNOWN = 2048
 
 def squeezed(name: str) -> str:
     """The name as it is compared."""
+    return _SQUEEZE("", _decoded(name)).lower()
+
+
+def _decoded(name: str) -> str:
     for _ in range(_MOST_DECODED):
         if "%" not in name:
             break
         name = unquote(name)
-    return _SQUEEZE("", name).lower()
+    return name
 
 
 class Names:
@@ -139,10 +143,7 @@ class Names:
         return self.hides_header(name) and (plain not in _COMMON or plain in self.denied)
 
     def _judge(self, name: str) -> bool:
-        for _ in range(_MOST_DECODED):  # %75ser%5Bpassword%5D has parts only once it is decoded
-            if "%" not in name:
-                break
-            name = unquote(name)
+        name = _decoded(name)  # %75ser%5Bpassword%5D has parts only once it is decoded
         whole = squeezed(name)
         if whole in self.denied or whole in self.allowed:
             return whole in self.denied
