@@ -81,7 +81,12 @@ def test_a_refusal_of_ours_is_answered_too(on_loop: bool) -> None:
     bench, asked = Bench(), []
     bench.registry.pipeline("http", "peer", 80).breaker.isolate()
     wire = ScriptedWire("ok")
-    with handrail.policy(fallback=lambda failed: asked.append(failed) or Reply(299)):
+
+    def instead(failed: object) -> Reply:
+        asked.append(failed)
+        return Reply(299)
+
+    with handrail.policy(fallback=instead):
         assert bench.play(wire, on_loop).status == 299
     assert [type(failed) for failed in asked] == [CircuitOpen]
     assert wire.sent == []
