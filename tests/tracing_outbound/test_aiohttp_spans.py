@@ -271,3 +271,38 @@ def test_ids_are_in_scope_of_the_caller(traced: Spans, peer: Peer) -> None:
     inner, outer = traced.finished
     assert inner.parent is not None
     assert inner.parent.span_id == outer.context.span_id
+
+
+def test_headers_are_captured_where_asked_for(spans: Spans, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard variables work, under the conventions' names, and secrets stay hidden."""
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_REQUEST", "x-mine,authorization")
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_CLIENT_RESPONSE", "content-type")
+    undo = outbound.install(aiohttp)
+    peer.run(lambda url: get(url, headers={"X-Mine": "1", "Authorization": "Basic abc"}))
+    undo()
+    found = told(spans.finished[0])
+    assert found["http.request.header.x-mine"] == ("1",)
+    assert found["http.request.header.authorization"] == ("REDACTED",)
+    assert found["http.response.header.content-type"] == ("text/plain; charset=utf-8",)
+
+
+def test_measure_is_told_of_each_attempt(spans: Spans, peer: Peer) -> None:
+    """Method, origin, status, error and version of each, failed ones included."""
+    found: list[tuple[Any, ...]] = []
+
+    class Measure:
+        def end(self, *what: Any) -> None:
+            found.append(what[:7])
+
+    undo = outbound.install(aiohttp, Measure)
+    peer.statuses = [503]
+    peer.run(get)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        peer.run(lambda url: get(url + "/gone"))
+    undo()
+    name = "aiohttp.client_exceptions.ServerDisconnectedError"
+    assert [(one[0], one[1], one[2], one[4], one[5], one[6]) for one in found] == [
+        ("GET", "http", "127.0.0.1", 503, "503", "1.1"),
+        ("GET", "http", "127.0.0.1", 0, name, ""),
+        ("GET", "http", "127.0.0.1", 0, name, ""),
+    ]

@@ -7,6 +7,7 @@ installed, sessions run without them, and the hooks that a service gave them are
 """
 
 import inspect
+import os
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from time import perf_counter
@@ -22,6 +23,7 @@ from opentelemetry.util.http import get_excluded_urls
 from .. import semconv
 from .._quietly import told as say
 from ..measure import ClientMeasure
+from ..redact import captures
 from ..spans.tracer import light
 from . import _aiohttp_span as about
 from ._aiohttp_contrib import Contrib
@@ -43,6 +45,8 @@ class _Layer:
         self._tracer = light(trace.get_tracer(semconv.SCOPE, schema_url=semconv.SCHEMA_URL))
         self._measure = measure
         self._excluded = get_excluded_urls("AIOHTTP_CLIENT")
+        self._sent = captures(os.environ, "CLIENT_REQUEST")
+        self._came = captures(os.environ, "CLIENT_RESPONSE")
 
     async def __call__(self, request: Any, handler: Handler) -> Any:
         """Send one attempt inside its CLIENT span."""
@@ -59,6 +63,8 @@ class _Layer:
                 hooks.before(span, request)
             response = await handler(request)
             error_type = about.answered(span, response)
+            if self._came is not None:
+                span.set_attributes(self._came.of(response.headers.items()))
             if hooks:
                 hooks.after(span, request, response)
             return response
@@ -83,6 +89,8 @@ class _Layer:
         # A tracestate copied by hand belongs to another parent than the traceparent that we just wrote.
         if not context.trace_state and "tracestate" in request.headers and context.is_valid:
             del request.headers["tracestate"]
+        if self._sent is not None:
+            span.set_attributes(self._sent.of(request.headers.items()))
 
     def _ends(self, span: Span, request: Any, response: Any, error_type: str | None, seconds: float) -> None:
         try:
