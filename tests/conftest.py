@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from scripts import install_jaeger
 
@@ -22,6 +23,9 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("OTEL_", "HANDRAIL_")) and name not in KEPT:
             del os.environ[name]
+    # How long an example takes says something of the machine alone.
+    settings.register_profile("handrail", settings.default, deadline=None)
+    settings.load_profile("handrail")
     os.environ["HANDRAIL_TRACES_DIR"] = tempfile.mkdtemp(prefix="handrail-tests-")
 
 
