@@ -13,7 +13,7 @@ import urllib3
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
-from opentelemetry.trace import SpanKind, StatusCode, format_span_id
+from opentelemetry.trace import Span, SpanKind, StatusCode, format_span_id
 
 from handrail.tracing import outbound
 from handrail.tracing.outbound import _urllib3_contrib
@@ -62,8 +62,19 @@ class Measure:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    def end(self, *args: Any) -> None:
-        self.told.append(args[:-2])
+    def end(
+        self,
+        method: str,
+        scheme: str,
+        host: str,
+        port: int | None,
+        status: int,
+        error_type: str | None,
+        version: str,
+        seconds: float,
+        span: Span,
+    ) -> None:
+        self.told.append((method, scheme, host, port, status, error_type, version))
 
 
 @pytest.fixture
