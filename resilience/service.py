@@ -17,9 +17,9 @@ class ServiceSettings:
     deadline_max: float = 3600.0
     """Seconds from now beyond which no caller's deadline is believed."""
     timeout_header: str = "x-envoy-expected-rq-timeout-ms"
-    """Carries the milliseconds left, in and out; `off`: not sent."""
+    """Carries the milliseconds left, in and out; `off`: neither sent nor believed."""
     attempt_header: str = "x-envoy-attempt-count"
-    """Carries the number of the attempt from the second on, in and out; `off`: not sent."""
+    """Carries the number of the attempt from the second on, in and out; `off`: neither sent nor believed."""
     strict: bool = False
     """Refuse connections that go round the policies, except to `destinations` and this machine."""
     destinations: tuple[str, ...] = ()

@@ -80,7 +80,7 @@ class Deadlines:
     async def _bound(self, found: Mapping[bytes, bytes], scope: "Scope", receive: "Receive", send: "Send") -> None:
         left = self._headers.left(found, self._clock.wall)
         if left is not None and left <= 0:
-            self._emit(RequestExpired("", scope["method"], -left, self._mode))
+            self._emit(RequestExpired("", scope["method"], max(0.0, -left), self._mode))
             if self._mode == "enforce":
                 await self._refuse(scope, send)
                 return

@@ -127,6 +127,12 @@ def _broke_off(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"body lost after the headers: {_cause(about)} ({_attempt(about)})", "red"
 
 
+def _expired(about: Mapping[str, object]) -> tuple[str, str, str]:
+    refused = about.get(semconv.DEADLINE_MODE) == "enforce"
+    late = _seconds(about, semconv.DEADLINE_LATE)
+    return "✗", f"came {late} after its caller's deadline{': refused' if refused else ''}", "red"
+
+
 def _left(_about: Mapping[str, object]) -> tuple[str, str, str]:
     return "·", "the client left", "yellow"
 
@@ -191,6 +197,7 @@ _SENTENCES = {
     semconv.EVENT_HEDGE_SENT: _hedged,
     semconv.EVENT_HEDGE_WON: _hedge_won,
     semconv.EVENT_TIMEOUT: _timeout,
+    semconv.EVENT_REQUEST_EXPIRED: _expired,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CLIENT_LEFT: _left,
     semconv.EVENT_LOOP_BLOCKED: _held,
