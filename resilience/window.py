@@ -15,7 +15,7 @@ class Window:
     older than the newest seen counts as the newest.
     """
 
-    __slots__ = ("_bad", "_good", "_mark", "_older", "_slot", "_slow", "_width", "ends", "fresh", "streak")
+    __slots__ = ("_bad", "_good", "_mark", "_older", "_row", "_slot", "_slow", "_width", "ends", "fresh")
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
@@ -25,8 +25,7 @@ class Window:
         self._slot = 0
         self._older = 0  # successes in all buckets there ever were but the newest
         self._mark = 0  # successes in all when the newest failure came
-        self.streak = 0
-        """Failures up to the newest with no success between them, however long ago."""
+        self._row = 0  # failures up to the newest with no success between them
         self.fresh = 0
         """Successes in the newest bucket."""
         self.ends = 0.0
@@ -45,10 +44,14 @@ class Window:
             self._advance(now)
         self._bad[self._slot] += 1
         self._slow[self._slot] += slow
-        # Successes pay nothing for the streak: it is broken where their number has changed since the last failure.
-        good = self._older + self.fresh
-        self.streak = self.streak + 1 if good == self._mark else 1
-        self._mark = good
+        self._row = self.streak + 1
+        self._mark = self._older + self.fresh
+
+    @property
+    def streak(self) -> int:
+        """Failures since the last success, however long ago."""
+        # Successes pay nothing for it: it is over where their number has changed since the last failure.
+        return self._row if self._older + self.fresh == self._mark else 0
 
     def counts(self, now: float) -> tuple[int, int]:
         """The failures and all calls that are remembered now."""

@@ -165,6 +165,16 @@ def test_a_success_in_between_breaks_the_row() -> None:
     assert bench.breaker.state == "closed"
 
 
+def test_a_slow_success_ends_a_row_of_failures() -> None:
+    """What makes the breaker look again at old failures is a success all the same."""
+    bench = Bench(slow_call=2.0)
+    for step in ("ok",) * 5 + (503,) * 4:
+        bench.play(step)
+    bench.clock.advance(10.0)
+    bench.play("ok", takes=2.0)
+    assert bench.breaker.state == "closed"
+
+
 def test_a_busy_service_is_judged_by_the_rate_alone() -> None:
     """Chance makes rows of failures where there are many calls: beside enough successes they open nothing."""
     bench = Bench()

@@ -55,13 +55,13 @@ def test_slow_calls_and_rows_of_failures_are_those_of_a_list(
         if kind == "bad":
             window.add_bad(now, was_slow)
             row += 1
-            assert window.streak == row
         elif fresh:
             window.fresh += 1
             row = 0
         else:
             window.add_good(now, was_slow)
             row = 0
+        assert window.streak == row
         seen.append((quarters // 4, was_slow))
         assert window.slow(now) == sum(one for second, one in seen if quarters // 4 - second < 10)
 
