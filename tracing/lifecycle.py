@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .export._guarded import CountedExporter  # at run time it would import the SDK
 
-__all__ = ["Flusher", "at_end"]
+__all__ = ["Flusher", "at_end", "at_end_of_child"]
 
 _log = logging.getLogger("handrail")
 
@@ -85,9 +85,7 @@ def at_end(stop: Callable[[], None]) -> None:
     start. A signal that nobody handles ends a process without either.
     """
     atexit.register(stop)
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None and _is_child():
-        util.Finalize(None, stop, exitpriority=10)
+    at_end_of_child(stop)
 
     def forked() -> None:
         util = sys.modules.get("multiprocessing.util")
@@ -98,9 +96,13 @@ def at_end(stop: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=forked)
 
 
-def _is_child() -> bool:
+def at_end_of_child(stop: Callable[[], None]) -> None:
+    """Call `stop` when this process ends, where it is a child of `multiprocessing`."""
     process = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
+    if process is not None and process.parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, stop, exitpriority=10)
 
 
 _flushers: "weakref.WeakSet[Flusher]" = weakref.WeakSet()

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -155,14 +154,11 @@ def _watch_the_end(process: _wire.Process) -> None:
     global _watched
     _watched = os.getpid()
     from .tracing.context import _exit as _context_exit
+    from .tracing.lifecycle import at_end_of_child
 
     undo = _context_exit.before_sigterm(_flush, process.settings.tracing.flush_timeout)
     process.undo.append(lambda: _unwatch(undo))
-    multiprocessing = sys.modules.get("multiprocessing.process")
-    if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        from multiprocessing.util import Finalize
-
-        Finalize(None, _flush, exitpriority=10)
+    at_end_of_child(_flush)
 
 
 def _unwatch(undo: Callable[[], None]) -> None:
