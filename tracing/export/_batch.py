@@ -18,8 +18,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from ..redact._span import cleaned
 from ._bell import Bell
-from ._queue import Limits, Queue
 from ._guarded import CountedExporter
+from ._queue import Limits, Queue
 
 __all__ = ["Batch"]
 
