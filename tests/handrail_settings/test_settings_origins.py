@@ -106,6 +106,14 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, value: object, said: st
     assert said in line
 
 
+def test_what_is_no_table_of_tables_is_refused(tmp_path: Path) -> None:
+    """In every source; and a general mistake is said alone, for nothing can be compared with it."""
+    (line,) = problems(tmp_path, origins=3)
+    assert line.startswith("origins = 3 (argument): must be a table of settings by origin, such as ")
+    (line,) = problems(tmp_path, origins={"a": {"attempt_timeout": 60}}, total_timeout=-1)
+    assert line.startswith("total_timeout = -1")
+
+
 def test_the_environment_speaks_json(tmp_path: Path) -> None:
     """Anything else is answered with an example."""
     found = resolve({}, {"HANDRAIL_ORIGINS": "payment=1"}, tmp_path)

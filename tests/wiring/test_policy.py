@@ -54,6 +54,16 @@ def test_the_inner_is_laid_over_the_outer() -> None:
     assert at_hand.get() is None
 
 
+def test_a_route_keeps_the_policy() -> None:
+    """Where paths of the origin have breakers of their own, numbers and fallback are those of the block as well."""
+    registry = Registry(ResilienceSettings(breaker_routes=("/charges/*",)))
+    with handrail.policy(attempts=1, total_timeout=5, fallback=lambda _: None):
+        route = entry(registry).route("/charges/1")
+        assert str(route.pipeline).startswith("Fallback() > TotalTimeout(5 s) > Retry(1 attempts")
+        assert route.times_chosen
+        assert route.breaker is not entry(registry).breaker
+
+
 def test_what_an_attempt_gains_the_total_gains() -> None:
     """A longer attempt is no contradiction: as with a client's own timeout, the total grows with it."""
     registry = Registry()

@@ -258,6 +258,23 @@ def test_switched_off_by_its_setting(service: Service) -> None:
     assert _threads() == []
 
 
+def test_a_fault_of_its_own_ends_the_following_and_nothing_else(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong while it looks is one error in the log; the settings stay as they are."""
+
+    def broken(_: Follower) -> bool:
+        raise RuntimeError("cannot look")
+
+    monkeypatch.setattr(Follower, "look", broken)
+    service.start("attempts = 2\nreload_every = 0.01\n")
+    service.entry()
+    assert _until(lambda: _threads() == [])
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "the settings stay as they are" in record.getMessage()
+    assert service.entry().settings.attempts == 2
+
+
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_forked_child_follows_by_itself(service: Service) -> None:
     """The thread stays behind in the parent; the child has one of its own."""
