@@ -123,7 +123,7 @@ class Process:
             if not self.settings.tracing.disabled:
                 measure = (lambda: self.metrics().client) if self._measuring else None
                 self.undo.append(tracing_outbound.install(self._arrived[0], measure, under_way.get))
-            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry, _exporting))
+            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry, _exporting()))
             self._arrived.pop(0)
 
     def tracing(self) -> Any:
@@ -327,11 +327,11 @@ def _ready(process: Process) -> None:
         process.metrics()
 
 
-def _exporting() -> bool:
-    """Whether the code at hand sends telemetry: an exporter, which says so in its context."""
+def _exporting() -> Callable[[], bool]:
+    """Tells whether the code at hand sends telemetry: an exporter, which says so in its context."""
     from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 
-    return bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+    return lambda: bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
 
 
 def _trace_id() -> str | None:
