@@ -89,6 +89,13 @@ def _keys(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "·", f"the peer {now}{_target(about)}", "dim"
 
 
+def _unguarded(about: Mapping[str, object]) -> tuple[str, str, str]:
+    place = about.get(semconv.PLACE, "?")
+    if about.get(semconv.UNGUARDED_REFUSED) is True:
+        return "✗", f"refused a connection past all policies{_target(about)}, of {place}", "red"
+    return "·", f"connected past all policies{_target(about)}, by {place}", "yellow"
+
+
 def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
     before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
     rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
@@ -191,6 +198,7 @@ _SENTENCES = {
     semconv.EVENT_RETRY_EXHAUSTED: _exhausted,
     semconv.EVENT_SECOND_RETRY: _second,
     semconv.EVENT_KEYS_HONOURED: _keys,
+    semconv.EVENT_UNGUARDED: _unguarded,
     semconv.EVENT_CIRCUIT_BREAKER_CHANGED: _circuit,
     semconv.EVENT_CALL_REJECTED: _rejected,
     semconv.EVENT_CALL_QUEUED: _queued,
