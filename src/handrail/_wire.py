@@ -72,7 +72,7 @@ class Process:
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
-        self.undo.append(_unguarded.install(lambda: _live(self).settings, self.listeners, _exporting))
+        self.undo.append(_unguarded.install(lambda: _live(self).settings, self.listeners, _exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
         self._follow()
