@@ -1,6 +1,7 @@
 """Something else in place of a call that failed for good: what the code says, per call."""
 
 import inspect
+from contextlib import suppress
 from typing import TypeVar
 
 from .call import Call
@@ -87,7 +88,8 @@ class Fallback:
         finally:
             at_hand.reset(token)
             if result is not None and given is not result:
-                await call.wire.discard(result)
+                with suppress(Exception):  # of no matter to anybody
+                    await call.wire.discard(result)
         return self._told(call, cause, given, result)
 
     def _instead_sync(self, call: Call[R], asked: Override, error: Exception | None, result: R | None) -> R:
@@ -108,7 +110,8 @@ class Fallback:
         finally:
             at_hand.reset(token)
             if result is not None and given is not result:
-                call.wire.discard_sync(result)
+                with suppress(Exception):
+                    call.wire.discard_sync(result)
         return self._told(call, cause, given, result)
 
     def _told(self, call: Call[R], cause: str, given: object, result: R | None) -> R:

@@ -6,6 +6,7 @@ and never between requests that differ in any header that may mean something. In
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from ._stale_rules import Headers, Kept, Key, Snapshot, kept_of, key_of
@@ -103,7 +104,8 @@ class StaleOnError:
             kept = self._stands_in(call)
             if kept is None:
                 return result
-            await call.wire.discard(result)
+            with suppress(Exception):  # of no matter to anybody
+                await call.wire.discard(result)
             return self._give(call, kept, call.verdict.cause)
 
         return run
@@ -125,7 +127,8 @@ class StaleOnError:
             kept = self._stands_in(call)
             if kept is None:
                 return result
-            call.wire.discard_sync(result)
+            with suppress(Exception):
+                call.wire.discard_sync(result)
             return self._give(call, kept, call.verdict.cause)
 
         return run

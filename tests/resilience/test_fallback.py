@@ -123,6 +123,22 @@ def test_what_it_raises_goes_up(on_loop: bool, step: str | int) -> None:
 
 
 @both
+def test_a_failed_result_that_cannot_be_let_go_is_no_matter(on_loop: bool) -> None:
+    """The caller has what stands in, not the error of closing what failed."""
+
+    class Stuck(ScriptedWire):
+        async def discard(self, result: Reply) -> None:
+            raise OSError("already gone")
+
+        def discard_sync(self, result: Reply) -> None:
+            raise OSError("already gone")
+
+    bench = Bench()
+    with handrail.policy(fallback=lambda _: Reply(299)):
+        assert bench.play(Stuck(501, clock=bench.clock), on_loop).status == 299
+
+
+@both
 def test_it_may_take_the_failed_result(on_loop: bool) -> None:
     """What it returns unchanged is the answer, still open; that is no fallback to tell of."""
     bench = Bench()
