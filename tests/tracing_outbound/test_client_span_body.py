@@ -8,8 +8,6 @@ from contextlib import suppress
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import httpx
-import httpx2
 import pytest
 from opentelemetry.trace import Span, StatusCode
 
@@ -61,19 +59,6 @@ class Told(list[dict[str, Any]]):
         self.append(
             {"method": method, "port": port, "status": status, "error": error_type, "version": version, "s": seconds}
         )
-
-
-@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest) -> ModuleType:
-    found: ModuleType = request.param
-    return found
-
-
-@pytest.fixture
-def spans() -> Iterator[Spans]:
-    found = Spans()
-    with as_global(found.provider):
-        yield found
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import Span
 
 from handrail.tracing import outbound
-from handrail.tracing.testing import Spans, as_global
+from handrail.tracing.testing import Spans
 
 
 class _Ok(BaseHTTPRequestHandler):
@@ -35,13 +35,6 @@ def url() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def spans() -> Iterator[Spans]:
-    found = Spans()
-    with as_global(found.provider):
-        yield found
 
 
 def _hook(span: Span, _info: object) -> None:

@@ -9,8 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
-import httpx
-import httpx2
 import pytest
 from opentelemetry import propagate
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -48,19 +46,6 @@ def url() -> Iterator[str]:
         yield f"http://localhost:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
-def library(request: pytest.FixtureRequest) -> ModuleType:
-    found: ModuleType = request.param
-    return found
-
-
-@pytest.fixture
-def spans() -> Iterator[Spans]:
-    found = Spans()
-    with as_global(found.provider):
-        yield found
 
 
 @pytest.fixture
