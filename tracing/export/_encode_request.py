@@ -6,11 +6,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._encode_value import attributes, sized, utf8
+from ._memory import Heads
 
 __all__ = ["Item", "join"]
 
 Item = tuple[bytes, Resource, InstrumentationScope | None]
-"""(the span from `encode`, its resource, its scope)"""
+"""(the encoded span, its resource, its scope)"""
 
 
 def join(items: Iterable[Item]) -> bytes:
@@ -46,30 +47,17 @@ def _scope_spans(scope: InstrumentationScope | None, spans: list[bytes]) -> byte
     return b"".join((_scope(scope), *spans, end))
 
 
-_LARGEST = 64
-_resources: dict[int, tuple[Resource, bytes]] = {}
-_scopes: dict[int, tuple[InstrumentationScope, bytes]] = {}
-"""Headers by identity; the object is kept beside them, so that its id is not given to another one."""
+def _resource_head(resource: Resource) -> bytes:
+    return sized(b"\x0a", b"".join(attributes(b"\x0a", resource.attributes)))
 
 
-def _resource(resource: Resource) -> bytes:
-    found = _resources.get(id(resource))
-    if found is None:
-        if len(_resources) >= _LARGEST:
-            _resources.clear()
-        body = b"".join(attributes(b"\x0a", resource.attributes))
-        found = _resources[id(resource)] = (resource, sized(b"\x0a", body))
-    return found[1]
-
-
-def _scope(scope: InstrumentationScope | None) -> bytes:
+def _scope_head(scope: InstrumentationScope | None) -> bytes:
     if scope is None:
         return b"\x0a\x00"
-    found = _scopes.get(id(scope))
-    if found is None:
-        if len(_scopes) >= _LARGEST:
-            _scopes.clear()
-        parts = [sized(tag, utf8(text)) for tag, text in ((b"\x0a", scope.name), (b"\x12", scope.version)) if text]
-        parts += attributes(b"\x1a", scope.attributes)
-        found = _scopes[id(scope)] = (scope, sized(b"\x0a", b"".join(parts)))
-    return found[1]
+    parts = [sized(tag, utf8(text)) for tag, text in ((b"\x0a", scope.name), (b"\x12", scope.version)) if text]
+    parts += attributes(b"\x1a", scope.attributes)
+    return sized(b"\x0a", b"".join(parts))
+
+
+_resource = Heads(_resource_head)
+_scope = Heads(_scope_head)

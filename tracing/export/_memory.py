@@ -1,14 +1,17 @@
-"""Encoded attributes that come again, by key and value, in bounded memory: most of a span was seen before."""
+"""What is encoded and comes again, in bounded memory: attributes by key and value, resources and scopes by identity."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Keys", "Memory", "Values"]
+__all__ = ["Heads", "Keys", "Memory", "Values"]
+
+T = TypeVar("T")
 
 VALUES_OF_A_KEY = 64
 """Methods, routes and states repeat; ids do not, and must not push the others out."""
 LONGEST = 128
 """Characters of a text that is worth remembering."""
+_MOST_HEADS = 64
 _MOST = 4096
 """Remembered pairs of all keys: about a megabyte."""
 
@@ -60,3 +63,20 @@ class Keys(dict[str, Values]):
         self._memory.add()
         found = self[key] = self._make(key, self._memory)
         return found
+
+
+class Heads(Generic[T]):
+    """What stands before the spans of a resource or a scope, made once for each of them by `make`."""
+
+    def __init__(self, make: Callable[[T], bytes]) -> None:
+        self._make = make
+        self._held: dict[int, tuple[T, bytes]] = {}
+        """By identity; the object is kept beside it, so that its id is not given to another one."""
+
+    def __call__(self, of: T) -> bytes:
+        found = self._held.get(id(of))
+        if found is None:
+            if len(self._held) >= _MOST_HEADS:
+                self._held.clear()
+            found = self._held[id(of)] = (of, self._make(of))
+        return found[1]

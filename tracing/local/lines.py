@@ -9,12 +9,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from ..export._encode_request import Item
+from ..export._memory import Heads
 from .span import attributes, encode, text, trace_of
 
-__all__ = ["Item", "join", "lines"]
-
-Item = tuple[bytes, Resource, InstrumentationScope | None]
-"""(the span from `span.encode`, its resource, its scope)"""
+__all__ = ["join", "lines"]
 
 _SPANS = 16
 _DOCUMENTS = 64
@@ -64,28 +63,16 @@ def _document(members: list[Item]) -> bytes:
     return b'{"resourceSpans":[%b]}' % b",".join(parts)
 
 
-_LARGEST = 64
-_heads: dict[int, tuple[object, bytes]] = {}
-"""Of resources and scopes, by identity; the object is kept beside them, so that its id is not given to another one."""
+def _resource_head(resource: Resource) -> bytes:
+    return f'{{"resource":{{"attributes":{text(attributes(resource.attributes))}}},"scopeSpans":['.encode("ascii")
 
 
-def _resource(resource: Resource) -> bytes:
-    return _head(
-        resource, lambda: f'{{"resource":{{"attributes":{text(attributes(resource.attributes))}}},"scopeSpans":['
-    )
-
-
-def _scope(scope: InstrumentationScope | None) -> bytes:
+def _scope_head(scope: InstrumentationScope | None) -> bytes:
     if scope is None:
         return b'{"scope":{},"spans":['
     named = {"name": scope.name, **({"version": scope.version} if scope.version else {})}
-    return _head(scope, lambda: f'{{"scope":{text(named)},"spans":[')
+    return f'{{"scope":{text(named)},"spans":['.encode("ascii")
 
 
-def _head(of: object, made: Callable[[], str]) -> bytes:
-    found = _heads.get(id(of))
-    if found is None:
-        if len(_heads) >= _LARGEST:
-            _heads.clear()
-        found = _heads[id(of)] = (of, made().encode("ascii"))
-    return found[1]
+_resource = Heads(_resource_head)
+_scope = Heads(_scope_head)

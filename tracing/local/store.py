@@ -15,7 +15,8 @@ from pathlib import Path
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from .lines import Item, join, lines
+from ..export._encode_request import Item
+from .lines import join, lines
 
 __all__ = ["SUFFIX", "LocalSpanExporter", "LocalStore"]
 
