@@ -22,6 +22,7 @@ from tests.packaging.conftest import (
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, handrail
+import requests, urllib3  # guarded at their import, by modules that are loaded for nothing else
 skipped = ("handrail.__main__", "handrail._sitecustomize")
 names = [m.name for m in pkgutil.walk_packages(handrail.__path__, "handrail.") if not m.name.startswith(skipped)]
 for name in names:
