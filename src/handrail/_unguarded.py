@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ._unguarded_notes import Note, write
 from .resilience.outbound._round import Round
 
 if TYPE_CHECKING:
+    from ._unguarded_notes import Note
     from .resilience.events import Listener
     from .settings import Settings
 
@@ -27,11 +27,15 @@ def install(settings: "Callable[[], Settings]", emit: "Listener", exporting: Cal
     lock = threading.Lock()
 
     def note() -> None:
+        from ._unguarded_notes import write
+
         with lock:
             now = settings().tracing
             write(now.store, now.service_name, list(found))
 
     def said(target: str, place: str, known: bool) -> None:
+        from ._unguarded_notes import Note  # most processes have nothing to note
+
         if len(found) < _MOST:
             found.append(Note(target=target, place=place, known=known))
             try:  # a disk is not waited for under a request
