@@ -21,7 +21,7 @@ _watch: LoopWatch | None = None
 
 def watched(process: "Process", meter: Callable[[], Meter]) -> OpenExchanges | None:
     """`watch` as the settings of a process want it, until it is switched off."""
-    opened = watch(process.settings.tracing.telling.blocked_loop, meter if process._measuring else None)
+    opened = watch(process.settings.tracing.telling.blocked_loop, meter if process.measuring else None)
     if opened is not None and end not in process.undo:
         process.undo.append(end)
     return opened

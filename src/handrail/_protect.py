@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from . import _servers, _shapes, _wire
+from . import _layers, _servers, _shapes, _wire
 from ._shapes import ASGIApp, Layered
 from .settings import Overrides
 
@@ -33,7 +33,7 @@ def protect(app: object, settings: Overrides) -> object:
         return app
     _shapes.refuse_others(app)
     asgi = cast("ASGIApp", app)
-    return Layered(asgi, _wire.layers(asgi, asgi))
+    return Layered(asgi, _layers.layers(asgi, asgi))
 
 
 def automatic() -> None:
@@ -76,7 +76,7 @@ def _layers_of(app: object, straight: ASGIApp) -> ASGIApp | None:
     if found is None or found.layers is None or found.owner != id(app):
         # Built at the first call: only there the class's own `__call__` is known. A copy of an
         # app has the original's entry, whose layers lead to the original.
-        found = _Entry(id(app), _wire.layers(straight, app))
+        found = _Entry(id(app), _layers.layers(straight, app))
         _set(app, found)
     return found.layers
 

@@ -15,8 +15,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import _servers, _shapes
-from ._lifespan import Lifespan
-from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from .resilience.call import under_way
 from .resilience.errors import SettingsError
 from .resilience.events import Listeners
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from ._reload import Follower
     from .tracing.logs import Correlation
 
-__all__ = ["Process", "current", "layers", "switch_off", "switch_on"]
+__all__ = ["Process", "current", "live", "switch_off", "switch_on"]
 
 _log = logging.getLogger("handrail")
 _lock = threading.Lock()
@@ -72,7 +70,7 @@ class Process:
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
-        self.undo.append(_unguarded.install(lambda: _live(self).settings, self.listeners, _exporting()))
+        self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, _exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
         self._follow()
@@ -90,13 +88,14 @@ class Process:
             self.undo.append(_shared.install(self.settings, self.registry, self.listeners))
 
     def _count_decisions(self) -> None:
-        if self._measuring:
+        if self.measuring:
             from ._bridge_metrics import MetricsBridge
 
             self.listeners.add(MetricsBridge(lambda: self.metrics().meter))
 
     @property
-    def _measuring(self) -> bool:
+    def measuring(self) -> bool:
+        """Whether anybody wants metrics."""
         return self.settings.tracing.telling.metrics and not self.settings.tracing.disabled
 
     def _silence_others(self) -> None:
@@ -121,7 +120,7 @@ class Process:
         while self._clients_on and self._arrived:
             # One span per attempt: tracing next to the wire, the pipeline around it.
             if not self.settings.tracing.disabled:
-                measure = (lambda: self.metrics().client) if self._measuring else None
+                measure = (lambda: self.metrics().client) if self.measuring else None
                 self.undo.append(tracing_outbound.install(self._arrived[0], measure, under_way.get))
             self.undo.append(resilience_outbound.install(self._arrived[0], self.registry, _exporting()))
             self._arrived.pop(0)
@@ -258,73 +257,9 @@ def switch_off() -> None:
             _process = None
 
 
-def layers(app: ASGIApp, outermost: object) -> ASGIApp:
-    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details > app.
-
-    `outermost` is the object that holds the routes.
-    """
-    process = _process
-    if process is None or not process.settings.enabled:
-        return app
-    from . import _loops
-    from .resilience.inbound.deadline import Deadlines
-    from .resilience.inbound.problem import ProblemDetails
-    from .resilience.second import remembered
-    from .tracing import redact
-    from .tracing.inbound.routes import Routes
-    from .tracing.inbound.server import HEADERS, ServerSpans
-
-    inner: ASGIApp = app
-    path_of = Routes(outermost).shown_path
-    if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of)
-    inner = deadlines = Deadlines(
-        inner,
-        emit=lambda event: _live(process).listeners(event),
-        trace_id=_trace_id,
-        service=process.settings.service,
-        path_of=path_of,
-        found_in=HEADERS,
-    )
-    if not process.settings.tracing.disabled:
-        inner = ServerSpans(
-            inner,
-            tracing=lambda: _live(process).tracing(),
-            routes=outermost,
-            telling=process.settings.tracing.telling,
-            measure=(lambda: _live(process).metrics().server) if process._measuring else None,
-            open_exchanges=_loops.watched(process, lambda: _live(process).metrics().meter),
-            also=deadlines.names,
-        )
-    if process.settings.tracing.telling.prometheus_path and process._measuring:
-        from ._scrape import Scrape
-
-        path = process.settings.tracing.telling.prometheus_path
-        inner = Scrape(inner, path, lambda: _live(process).metrics().scraped)
-    lifespan = Lifespan(app, started=lambda: _ready(_live(process)), stopping=lambda: _live(process).flush())
-
-    async def handrail(scope: Scope, receive: Receive, send: Send) -> None:
-        scope[MARK] = True
-        if scope["type"] == "lifespan":
-            await lifespan(scope, receive, send)
-        else:
-            if remembered.get() is not None:
-                remembered.set(None)  # an ASGI client in tests makes the next request in the context of the last
-            await inner(scope, receive, send)
-
-    return handrail
-
-
-def _live(made_for: Process) -> Process:
+def live(made_for: Process) -> Process:
+    """What is switched on now, else the process that the caller was made for: settings may come anew."""
     return _process or made_for
-
-
-def _ready(process: Process) -> None:
-    if process.follower is not None:
-        process.follower.begin()
-    if not process.settings.tracing.disabled:
-        process.tracing()
-        process.metrics()
 
 
 def _exporting() -> Callable[[], bool]:
@@ -332,10 +267,3 @@ def _exporting() -> Callable[[], bool]:
     from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 
     return lambda: bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
-
-
-def _trace_id() -> str | None:
-    from opentelemetry.trace import format_trace_id, get_current_span
-
-    context = get_current_span().get_span_context()
-    return format_trace_id(context.trace_id) if context.is_valid else None

@@ -1,0 +1,79 @@
+"""The layers that `protect` and `handrail.auto` put around an application: one of each, both halves in their order."""
+
+from ._lifespan import Lifespan
+from ._shapes import MARK, ASGIApp, Receive, Scope, Send
+from ._wire import Process, current, live
+
+__all__ = ["layers"]
+
+
+def layers(app: ASGIApp, outermost: object) -> ASGIApp:
+    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details > app.
+
+    `outermost` is the object that holds the routes.
+    """
+    process = current()
+    if process is None or not process.settings.enabled:
+        return app
+    from . import _loops
+    from .resilience.inbound.deadline import Deadlines
+    from .resilience.inbound.problem import ProblemDetails
+    from .resilience.second import remembered
+    from .tracing import redact
+    from .tracing.inbound.routes import Routes
+    from .tracing.inbound.server import HEADERS, ServerSpans
+
+    inner: ASGIApp = app
+    path_of = Routes(outermost).shown_path
+    if process.settings.problem_details:
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of)
+    inner = deadlines = Deadlines(
+        inner,
+        emit=lambda event: live(process).listeners(event),
+        trace_id=_trace_id,
+        service=process.settings.service,
+        path_of=path_of,
+        found_in=HEADERS,
+    )
+    if not process.settings.tracing.disabled:
+        inner = ServerSpans(
+            inner,
+            tracing=lambda: live(process).tracing(),
+            routes=outermost,
+            telling=process.settings.tracing.telling,
+            measure=(lambda: live(process).metrics().server) if process.measuring else None,
+            open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
+            also=deadlines.names,
+        )
+    if process.settings.tracing.telling.prometheus_path and process.measuring:
+        from ._scrape import Scrape
+
+        path = process.settings.tracing.telling.prometheus_path
+        inner = Scrape(inner, path, lambda: live(process).metrics().scraped)
+    lifespan = Lifespan(app, started=lambda: _ready(live(process)), stopping=lambda: live(process).flush())
+
+    async def handrail(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[MARK] = True
+        if scope["type"] == "lifespan":
+            await lifespan(scope, receive, send)
+        else:
+            if remembered.get() is not None:
+                remembered.set(None)  # an ASGI client in tests makes the next request in the context of the last
+            await inner(scope, receive, send)
+
+    return handrail
+
+
+def _ready(process: Process) -> None:
+    if process.follower is not None:
+        process.follower.begin()
+    if not process.settings.tracing.disabled:
+        process.tracing()
+        process.metrics()
+
+
+def _trace_id() -> str | None:
+    from opentelemetry.trace import format_trace_id, get_current_span
+
+    context = get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None
