@@ -53,6 +53,7 @@ def test_a_task_is_bound_while_the_block_lasts() -> None:
 
 def test_lifted_deadlines_are_not_held() -> None:
     """A chain of requests, each begun in the context of the one before, does not grow."""
+    bound = bind(1.0)
     for _ in range(1000):
         bound = bind(1.0)
         variable.set(bound)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import pytest
@@ -232,7 +232,7 @@ def test_a_stream_is_bound_to_its_last_byte() -> None:
         await answered.wait()
         peer.look()
 
-    async def parts() -> Any:
+    async def parts() -> AsyncIterator[str]:
         peer.look()
         left.append(asyncio.create_task(behind()))
         await begun.wait()

@@ -99,7 +99,7 @@ def _unguarded(about: Mapping[str, object]) -> tuple[str, str, str]:
 def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
     before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
     rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
-    cause = about.get(semconv.CIRCUIT_BREAKER_CAUSE, "failures")
+    cause = str(about.get(semconv.CIRCUIT_BREAKER_CAUSE, "failures"))
     why = f": {_OPENED[cause]}" if after == "open" and cause in _OPENED else ""
     if after == "open" and cause == "failures" and isinstance(rate, (int, float)):
         why = f": {rate:.0%} of {calls} calls failed"
