@@ -1,17 +1,16 @@
 """Which answer an unhandled error deserves: 503, 504, or none of ours (RFC 9110, 15.6; RFC 9457)."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from math import ceil
-from typing import Any
 
 from .. import errors
 from ..backoff import retry_after_seconds
 from ..classify import RELAYED
 from ..outbound.failure import failure_of
+from ._status_errors import refusal_of
 
 __all__ = ["Answer", "answer_to"]
 
@@ -136,31 +135,21 @@ def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer
 
 def _answer_to_status(error: BaseException) -> Answer | None:
     """The error of `response.raise_for_status()`."""
-    if not any(isinstance(error, kind) for kind in _status_errors()):
+    refusal = refusal_of(error)
+    status = None if refusal is None else _STATUSES.get(refusal.status)
+    if refusal is None or status is None:
         return None
-    response: Any = error.response  # type: ignore[attr-defined]  # httpx may not be imported here
-    status = _STATUSES.get(response.status_code)
-    if status is None:
-        return None
-    url = response.url
-    target = f"{url.scheme}://{url.netloc.decode('ascii')}"
-    detail = f"{target} answered {response.status_code}"
-    failure = failure_of(response)
-    overloaded = response.headers.get("x-envoy-overloaded") == "true" or (failure is not None and failure.used_up)
-    kind = f"dependency-{response.status_code}"
-    return Answer(status, kind, detail, None, target, _wait(response), overloaded=overloaded)
+    detail = f"{refusal.target} answered {refusal.status}"
+    again = refusal.failure is not None and refusal.failure.used_up
+    overloaded = refusal.headers.get("x-envoy-overloaded") == "true" or again
+    kind = f"dependency-{refusal.status}"
+    return Answer(status, kind, detail, None, refusal.target, _wait(refusal.headers), overloaded=overloaded)
 
 
-def _wait(response: Any) -> float | str | None:
+def _wait(headers: Mapping[str, str]) -> float | str | None:
     """What the peer's `Retry-After` asks for: seconds, or a date; None where it says nothing that a client can use."""
-    text: str | None = response.headers.get("retry-after")
+    text = headers.get("retry-after")
     seconds = retry_after_seconds(text, 0.0)  # of a date, since the epoch: it stays the date that it is
     if text is None or seconds is None:
         return None
     return seconds if text.strip().isdigit() else formatdate(seconds, usegmt=True)
-
-
-def _status_errors() -> Iterator[type[BaseException]]:
-    for name in ("httpx", "httpx2"):
-        if (module := sys.modules.get(name)) is not None:
-            yield module.HTTPStatusError

@@ -102,7 +102,7 @@ class _Hops:
         if wish is not None and not entry.times_chosen:
             call.attempt_timeout, call.total_timeout = limits(wish, entry.settings, guard.now() - self._began)
         try:
-            return await entry.pipeline.run(call)
+            answer = await entry.pipeline.run(call)
         except Exception as error:
             if isinstance(error, HandrailError):
                 guard.library.dress(error)
@@ -111,6 +111,10 @@ class _Hops:
             if entry.settings.attempts > 1 and call.resend is not Resend.ONE_SHOT and self._resent(error, request):
                 self._told = (error, request)
             raise
+        if call.used_up:
+            # What the error of `raise_for_status()` has of its response; a fallback may give anything.
+            mark(getattr(answer, "request_info", answer), Failure.of(call))
+        return answer
 
     def _resent(self, error: Exception, request: "aiohttp.ClientRequest") -> bool:
         """Whether aiohttp is about to send the request anew; the retries of the pipeline stand in for that."""

@@ -58,7 +58,10 @@ class _Guard:
                 return response
             call.options = options
             try:
-                return entry.pipeline.run_sync(call)
+                answer = entry.pipeline.run_sync(call)
+                if call.used_up:
+                    mark(answer, Failure.of(call))
+                return answer
             except HandrailError as error:
                 raised = library.dress(error, request)
                 if isinstance(error, TimedOut):

@@ -91,6 +91,8 @@ class _Guard:
                 if call.verdict.transient or isinstance(error, TimedOut):
                     mark(error, Failure.of(call))
                 raise
+            if call.used_up:
+                mark(response, Failure.of(call))
             return _as_by_default(response, call) if isinstance(call.retries, _Redirects) else response
 
         return urlopen
@@ -175,7 +177,10 @@ def _as_by_default(response: Any, call: PoolCall) -> Any:
         return response
     response.drain_conn()
     reason = ResponseError(ResponseError.SPECIFIC_ERROR.format(status_code=status))
-    raise MaxRetryError(call.pool, call.url, reason) from reason
+    error = MaxRetryError(call.pool, call.url, reason)
+    if call.verdict.transient:
+        mark(error, Failure.of(call))
+    raise error from reason
 
 
 def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], bool]) -> Callable[[], None]:

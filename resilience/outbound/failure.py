@@ -1,5 +1,6 @@
 """What the pipeline knows of a failure that leaves it: a note for whoever answers for it later."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ class Failure:
 
 
 def mark(failed: object, failure: Failure) -> None:
-    """Attach the failure to an error, or to the response that is one; nothing else of it changes."""
-    failed.__dict__[_NAME] = failure
+    """Attach the failure to an error, or to the response that is one, where it can be; nothing else of it changes."""
+    with suppress(AttributeError):
+        failed.__dict__[_NAME] = failure
 
 
 def failure_of(failed: object) -> Failure | None:
