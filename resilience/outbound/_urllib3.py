@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3 import connectionpool
-from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util.retry import Retry
 
 from .._routes import path_of
@@ -93,7 +92,7 @@ class _Guard:
                 raise
             if call.used_up:
                 mark(response, Failure.of(call))
-            return _as_by_default(response, call) if isinstance(call.retries, _Redirects) else response
+            return response
 
         return urlopen
 
@@ -166,21 +165,6 @@ def retrying(retries: Any, pool: Any) -> bool:
         retries = pool.retries
     total = retries.total if isinstance(retries, Retry) else retries
     return total is None or (total is not False and total > 0)
-
-
-def _as_by_default(response: Any, call: PoolCall) -> Any:
-    """What urllib3's default comes to in the end where the peer asked to wait: no answer, but an error."""
-    status = response.status
-    if status not in Retry.RETRY_AFTER_STATUS_CODES:
-        return response
-    if not _STOCK.is_retry(call.method, status, bool(response.headers.get("Retry-After"))):
-        return response
-    response.drain_conn()
-    reason = ResponseError(ResponseError.SPECIFIC_ERROR.format(status_code=status))
-    error = MaxRetryError(call.pool, call.url, reason)
-    if call.verdict.transient:
-        mark(error, Failure.of(call))
-    raise error from reason
 
 
 def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], bool]) -> Callable[[], None]:
