@@ -91,7 +91,7 @@ def test_transient_status_is_sent_again(server: Any, steps: Any, guard: Guard, s
 
 def test_hanging_get_is_sent_again(server: Any, steps: Any, guard: Guard) -> None:
     """Aiohttp's default of 300 s is nobody's wish: an attempt that hangs is left after the attempt timeout."""
-    guarded = guard(attempt_timeout=0.2)
+    guarded = guard(attempt_timeout=0.5)
     server.script(steps.hang)
     assert send("GET", server.url) == (200, b"fine")
     assert server.gone.wait(5), "the connection that was given up is closed"

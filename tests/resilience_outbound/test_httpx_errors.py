@@ -105,7 +105,7 @@ def test_handlers_for_the_library_come_first(guard, library):
 
 def test_attempt_timeout_on_a_loop_is_a_read_timeout(server, steps, guard, library):
     """`except httpx.TimeoutException` catches our timer, which carries its limit and note."""
-    guard(attempt_timeout=0.1, attempts=2)
+    guard(attempt_timeout=0.3, attempts=2)
     server.script(otherwise=steps.hang)
 
     async def main():
@@ -136,7 +136,7 @@ def test_timeouts_of_ours_are_timeouts_of_python(library):
 
 def test_attempt_timeout_on_a_thread_stays_the_library_error(server, steps, guard, library):
     """On a thread the library's own read timeout ends the attempt, within our limit."""
-    guard(attempt_timeout=0.1, attempts=2)
+    guard(attempt_timeout=0.3, attempts=2)
     server.script(otherwise=steps.hang)
     with pytest.raises(library.ReadTimeout) as caught:
         library.get(server.url, timeout=None)

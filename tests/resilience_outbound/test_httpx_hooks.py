@@ -88,7 +88,7 @@ def test_what_was_held_and_the_rest_are_one_body(server, steps, guard, fetch):
 @pytest.mark.parametrize("step", ["hang_in_body", "end_in_body", "reset_in_body"])
 def test_short_bodies_still_belong_to_the_attempt(server, steps, guard, fetch, step):
     """Up to the bound, a body that hangs or breaks is a failed attempt, and the hook sees the good answer alone."""
-    guard(attempt_timeout=0.3)
+    guard(attempt_timeout=0.5)
     server.script(getattr(steps, step), steps.raw(chunked(b"good") + b"0\r\n\r\n"))
     seen = []
     assert fetch(server.url, lambda response: seen.append(response.status_code)) == b"good"

@@ -34,7 +34,7 @@ def outage(server, steps):
 
 def test_pool_outlives_outages(server, steps, outage, guard, library):
     """Bursts to a peer that hangs, ended by our timer: afterwards no place is taken, and calls go through."""
-    guard(attempt_timeout=0.1, attempts=1, breaker_minimum_calls=10**6)
+    guard(attempt_timeout=0.4, attempts=1, breaker_minimum_calls=10**6)
 
     async def main():
         async with library.AsyncClient(timeout=None, limits=library.Limits(max_connections=3)) as client:

@@ -86,7 +86,7 @@ def test_key_makes_it_safe(server, steps, guard):
 
 def test_timeout_where_none_was_given(server, steps, guard):
     """A call without timeout= ends with the attempt's; requests' ReadTimeout goes up."""
-    guard(attempt_timeout=0.1, attempts=2)
+    guard(attempt_timeout=0.3, attempts=2)
     server.script(otherwise=steps.hang)
     with pytest.raises(requests.ReadTimeout):
         requests.get(server.url)
@@ -127,11 +127,11 @@ def test_deadline_cuts_all(server, steps, guard):
 
 def test_stream_may_pause(server, steps, guard):
     """A stream is bounded to its headers: after them, the silence that the code allowed holds again."""
-    guard(attempt_timeout=0.1)
+    guard(attempt_timeout=0.4)
 
     def late(of, connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab")
-        of.gone.wait(0.3)
+        of.gone.wait(0.8)
         connection.sendall(b"cd")
         return True
 

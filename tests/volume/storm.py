@@ -98,7 +98,7 @@ def _judged(told: Outcomes, counts: dict[str, int], seconds: int, after: int) ->
         reached=counts["after"] - counts["before"],
         answered=told.answered,
         recovery=None if recovered is None else recovered - healed,
-        good_before=_share(told, range(WELL)),
+        good_before=_share(told, range(WELL - 1)),  # those of the last second may still be on their way at its end
         good_after=_share(told, range(last - 1, last)),
     )
 
