@@ -117,7 +117,7 @@ def test_attempt_timeout_on_a_loop_is_a_read_timeout(server, steps, guard, libra
     error = caught.value
     assert isinstance(error, errors.AttemptTimedOut)
     assert isinstance(error, library.ReadTimeout)
-    assert error.limit == 0.1
+    assert error.limit == 0.3
     assert caught.value.request.url == server.url
     assert any("2 attempts" in note for note in error.__notes__)
 
