@@ -98,11 +98,12 @@ class Entry:
             self._variants[override.key] = found
         return found
 
-    def _worth(self) -> tuple[float, bool, bool]:
-        """Sorts what may be forgotten first to the front: an open breaker last, then failures seen, then use."""
-        breakers = self.breakers()
+    def _worth(self) -> tuple[bool, float, bool, bool]:
+        """Sorts what may be forgotten first to the front: calls under way last, an open breaker, failures, use."""
+        breakers, permits = self.breakers(), self.state.permits
+        busy = bool(permits.held or permits.waiting)  # forgotten, it would let as many again in beside them
         opened = max(2 if one.isolated else one.retry_after() > 0 for one in breakers)
-        return opened, any(one.failure_rate() > 0 for one in breakers), self.used
+        return busy, opened, any(one.failure_rate() > 0 for one in breakers), self.used
 
 
 class Registry:
@@ -167,7 +168,7 @@ class Registry:
         return entry
 
     def _sweep(self) -> None:
-        # Calls under way keep the pipeline that they run in; only its memory of failures ends with it.
+        # Where all have calls under way, those keep the pipeline that they run in; only its memory ends with it.
         worth = sorted(((entry._worth(), key) for key, entry in self._entries.items()), key=lambda pair: pair[0])
         for _, key in worth[: max(1, len(worth) // _ROOM)]:
             del self._entries[key]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handrail.resilience import Entry, Registry, Resend, ResilienceSettings, Tools
-from handrail.resilience.testing import FakeClock, ScriptedWire
+from handrail.resilience import Call, Entry, Registry, Resend, ResilienceSettings, Tools
+from handrail.resilience.testing import FakeClock, Reply, ScriptedWire
 
 
 def registry(origins: int = 8) -> tuple[Registry, FakeClock]:
@@ -92,6 +92,25 @@ def test_an_open_breaker_stays_longer_than_one_with_failures() -> None:
     kept.pipeline("http", "flaky", 80)
     kept.pipeline("http", "new", 80)
     assert targets(kept) == {"http://down", "http://new"}
+
+
+def test_calls_under_way_stay_longest() -> None:
+    """An origin with calls under way is not forgotten before an idle one: its bulkhead would let as many again in."""
+    kept, _ = registry(2)
+    kept.pipeline("http", "busy", 80)
+    kept.pipeline("http", "down", 80).pipeline.run_sync(ScriptedWire(503).call())
+
+    class Crawling(ScriptedWire):
+        def send_sync(self, call: Call[Reply]) -> Reply:
+            for number in range(10):
+                kept.pipeline("http", f"page{number}", 80)
+            assert "http://busy" in targets(kept)
+            return super().send_sync(call)
+
+    kept.pipeline("http", "busy", 80).pipeline.run_sync(Crawling(200).call())
+    kept.pipeline("http", "more", 80)
+    kept.pipeline("http", "again", 80)
+    assert "http://busy" not in targets(kept)
 
 
 def test_what_was_used_long_ago_goes_like_the_rest() -> None:
