@@ -70,9 +70,8 @@ class SystemClock:
         await anyio.sleep(seconds)
 
     def timeout(self, seconds: float) -> Timer:
-        if asyncio._get_running_loop() is not None:
-            return loop_timer(seconds)
-        return _ScopeTimer(seconds)
+        loop = asyncio._get_running_loop()
+        return loop_timer(seconds, loop) if loop is not None else _ScopeTimer(seconds)
 
 
 class _ScopeTimer:

@@ -1,5 +1,6 @@
 """Policies around a call, outermost first."""
 
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from .call import Call, discard_stale, discard_stale_sync, under_way
@@ -66,9 +67,9 @@ class Pipeline:
         self._run = run
         self._run_sync = run_sync
 
-    async def run(self, call: Call[R]) -> R:
+    def run(self, call: Call[R]) -> Awaitable[R]:
         """Drive the call on the running loop. Raises what the wire raised, or a HandrailError."""
-        result: R = await self._run(call)
+        result: Awaitable[R] = self._run(call)  # as it is: a coroutine of its own would cost as much as a policy
         return result
 
     def run_sync(self, call: Call[R]) -> R:

@@ -79,29 +79,37 @@ class AttemptTimeout:
         self._tools = tools or Tools()
         self._now = self._tools.clock.now
 
-    def _begin(self, call: Call[R]) -> tuple[float, float]:
-        """The time now and the seconds until the attempt must be over."""
+    def _begin(self, call: Call[R]) -> float:
+        """Say when the attempt must be over; returns the time now."""
         now = self._now()
         limit = call.attempt_timeout
         ends = now + (self._seconds if limit is None else limit)
-        if call.ends < ends:
-            ends = call.ends
-            if ends <= now:
-                call.verdict = CUT_SHORT
-                raise _spent(call, now, self._tools)
-        call.attempt_ends = ends
-        return now, ends - now
+        call.attempt_ends = self._cut(call, now) if call.ends < ends else ends
+        return now
+
+    def _cut(self, call: Call[R], now: float) -> float:
+        """When an attempt must be over that the whole call would not outlast."""
+        if call.ends <= now:
+            call.verdict = CUT_SHORT
+            raise _spent(call, now, self._tools)
+        return call.ends
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        begin, timeout = self._begin, self._tools.clock.timeout
+        now, timeout, seconds = self._now, self._tools.clock.timeout, self._seconds
 
         async def run(call: Call[R]) -> R:
-            began, left = begin(call)
-            if left == inf:
+            # `_begin`, written out, since every call comes here.
+            began = now()
+            limit = call.attempt_timeout
+            ends = began + (seconds if limit is None else limit)
+            if call.ends < ends:
+                ends = self._cut(call, began)
+            call.attempt_ends = ends
+            if ends == inf:
                 call.timer = None
                 return await call_next(call)
-            timer = call.timer = timeout(left)
+            timer = call.timer = timeout(ends - began)
             theirs: BaseException | None = None
             try:
                 with timer:
@@ -121,7 +129,7 @@ class AttemptTimeout:
         """The step for a thread."""
 
         def run(call: Call[R]) -> R:
-            began, _ = self._begin(call)
+            began = self._begin(call)
             try:
                 return call_next(call)
             except Exception:

@@ -27,23 +27,25 @@ class LoopTimer:
 
     __slots__ = ("_cancelling", "_ends", "_queue", "_rang", "task")
 
+    task: "asyncio.Task[Any] | None"
+    """The task that is in the block."""
+
     def __init__(self, queue: "_Queue", ends: float) -> None:
         self._queue = queue
         self._ends = ends
         self._rang = False
-        self.task: asyncio.Task[Any] | None = None
-        """The task that is in the block."""
+        self.task = None
 
     def expired(self) -> bool:
         """Whether it rang, also while the cancellation is still on its way."""
         return self._rang
 
     def __enter__(self) -> "LoopTimer":
-        task = self.task = current_task()
+        queue, ends = self._queue, self._ends
+        task = self.task = current_task(queue.loop)
         if task is None:
             raise RuntimeError("a timeout needs a running task")
         self._cancelling = task.cancelling()
-        queue, ends = self._queue, self._ends
         heappush(queue.heap, (ends, queue.ticket(), self))
         queue.running += 1
         if ends < queue.armed:
@@ -55,8 +57,8 @@ class LoopTimer:
     ) -> None:
         task, self.task = self.task, None
         queue = self._queue
-        queue.running -= 1
-        if len(queue.heap) > 2 * queue.running + _SLACK:
+        running = queue.running = queue.running - 1
+        if len(queue.heap) > 2 * running + _SLACK:
             queue.clear()
         if self._rang and task is not None:
             ours = task.uncancel() <= self._cancelling
@@ -118,9 +120,10 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-def loop_timer(seconds: float) -> LoopTimer:
+def loop_timer(seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> LoopTimer:
     """A block on the running asyncio loop that raises TimeoutError when it lasts longer than `seconds`."""
-    loop = get_running_loop()
+    if loop is None:
+        loop = get_running_loop()
     queue = _of_thread.queue
     if queue is None or queue.loop is not loop:
         queue = _of_thread.queue = _Queue(loop)
