@@ -158,6 +158,21 @@ METRIC_CALLS_QUEUED: Final = (
     "{call}",
     "Which target has more calls than may be under way at a time?",
 )
+METRIC_CALLS_ACTIVE: Final = (
+    "handrail.client.calls.active",
+    "{call}",
+    "How many calls to a target are under way now?",
+)
+METRIC_CALLS_WAITING: Final = (
+    "handrail.client.calls.waiting",
+    "{call}",
+    "How many calls wait now for others to the same target to end?",
+)
+METRIC_CALLS_LIMIT: Final = (
+    "handrail.client.calls.limit",
+    "{call}",
+    "How many calls at a time does a target take now, by the adaptive limit?",
+)
 METRIC_HEDGES: Final = (
     "handrail.client.hedges",
     "{hedge}",

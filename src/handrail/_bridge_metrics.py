@@ -27,13 +27,15 @@ from .resilience.events import (
     RetryScheduled,
     SecondRetry,
 )
-from .resilience.registry import Registry
+from .resilience.registry import Entry, Registry
 from .tracing import semconv
 
-__all__ = ["MetricsBridge", "observe_breakers"]
+__all__ = ["MetricsBridge", "observe"]
 
 _LIMIT = 500
 """Targets told apart; times causes, policies and operations that stays within what a metrics store bears."""
+
+_Reading = tuple[str, int]
 
 
 class MetricsBridge:
@@ -113,18 +115,34 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return None
 
 
-def observe_breakers(meter: Meter, registry: Callable[[], Registry | None]) -> None:
-    """Show the state of every breaker that `registry` holds at the moment of asking."""
+def observe(meter: Meter, registry: Callable[[], Registry | None]) -> None:
+    """Show what `registry` holds at the moment of asking: breakers, calls under way and waiting, adaptive limits."""
 
-    def states(_options: CallbackOptions) -> Iterable[Observation]:
-        held = registry()
-        if held is None:
-            return
-        for breaker in islice((one for entry in held.entries() for one in entry.breakers()), _LIMIT):
-            # Open and due for a probe admits the next call: nobody should be called for it at night.
-            due = breaker.state == "open" and breaker.retry_after() == 0
-            state = "half_open" if due else breaker.state
-            yield Observation(semconv.CIRCUIT_BREAKER_STATES.index(state), {semconv.TARGET: breaker.target})
+    def gauge(named: tuple[str, str, str], read: Callable[[Entry], Iterable[_Reading]]) -> None:
+        def told(_options: CallbackOptions) -> Iterable[Observation]:
+            held = registry()
+            readings = () if held is None else (one for entry in held.entries() for one in read(entry))
+            for target, value in islice(readings, _LIMIT):
+                yield Observation(value, {semconv.TARGET: target})
 
-    name, unit, about = semconv.METRIC_BREAKER_STATE
-    meter.create_observable_gauge(name, [states], unit, about)
+        name, unit, about = named
+        meter.create_observable_gauge(name, [told], unit, about)
+
+    gauge(semconv.METRIC_BREAKER_STATE, _breakers)
+    gauge(semconv.METRIC_CALLS_ACTIVE, lambda entry: [(entry.target, len(entry.state.permits.held))])
+    gauge(semconv.METRIC_CALLS_WAITING, lambda entry: [(entry.target, len(entry.state.permits.waiting))])
+    gauge(semconv.METRIC_CALLS_LIMIT, _adaptive)
+
+
+def _breakers(entry: Entry) -> Iterable[_Reading]:
+    for breaker in entry.breakers():
+        # Open and due for a probe admits the next call: nobody should be called for it at night.
+        due = breaker.state == "open" and breaker.retry_after() == 0
+        state = "half_open" if due else breaker.state
+        yield breaker.target, semconv.CIRCUIT_BREAKER_STATES.index(state)
+
+
+def _adaptive(entry: Entry) -> Iterable[_Reading]:
+    found = entry.state.adaptive
+    if found is not None and entry.settings.adaptive_concurrency:
+        yield entry.target, min(found.limit, entry.settings.bulkhead_limit)

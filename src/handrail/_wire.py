@@ -144,7 +144,7 @@ class Process:
         if self._metrics is None:
             with self._metrics_lock:
                 if self._metrics is None:
-                    from ._bridge_metrics import observe_breakers
+                    from ._bridge_metrics import observe
                     from .tracing import metrics
 
                     found = metrics.start(
@@ -152,7 +152,7 @@ class Process:
                     )
                     self._metrics = found
                     if found.server is not None:
-                        observe_breakers(found.meter, lambda: None if _process is None else _process.registry)
+                        observe(found.meter, lambda: None if _process is None else _process.registry)
         return self._metrics
 
     def _say_where(self) -> None:

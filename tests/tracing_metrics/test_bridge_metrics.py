@@ -1,5 +1,6 @@
 """Resilience's events as metrics: which question each answers, and that targets are bounded."""
 
+import asyncio
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,10 @@ from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from handrail._bridge_metrics import MetricsBridge, observe_breakers
-from handrail.resilience import events
+from handrail._bridge_metrics import MetricsBridge, observe
+from handrail.resilience import Call, ResilienceSettings, events
 from handrail.resilience.registry import Registry
+from handrail.resilience.testing import Reply, ScriptedWire
 from tests.tracing_metrics.meters import by_name
 
 TARGET = "http://payment:8003"
@@ -144,21 +146,78 @@ def test_without_a_meter_nothing_is_kept() -> None:
 def test_the_state_of_each_breaker(reader: InMemoryMetricReader, meter: api.Meter) -> None:
     """0 closed, 1 half open or due for a probe, 2 open, for each target known now; none once handrail is off."""
     registry: Registry | None = Registry()
-    observe_breakers(meter, lambda: registry)
+    observe(meter, lambda: registry)
     assert registry is not None
     entry = registry.pipeline("http", "payment", 8003)
     registry.pipeline("http", "stock", 80)
     breaker = entry.breaker
     breaker._machine.open()
     breaker._window, breaker._next_probe = None, math.inf
-    assert _told(reader) == {
-        "handrail.circuit_breaker.state": [
-            ({"handrail.target": TARGET}, 2),
-            ({"handrail.target": "http://stock"}, 0),
-        ]
-    }
+    assert _told(reader)["handrail.circuit_breaker.state"] == [
+        ({"handrail.target": TARGET}, 2),
+        ({"handrail.target": "http://stock"}, 0),
+    ]
     breaker._next_probe = 0.0  # the next call would be admitted
     (told, _) = _told(reader)["handrail.circuit_breaker.state"]
     assert told == ({"handrail.target": TARGET}, 1)
     registry = None
     assert reader.get_metrics_data() is None
+
+
+def test_calls_under_way_and_waiting(reader: InMemoryMetricReader, meter: api.Meter) -> None:
+    """As many as there are at the moment of asking, and none once they are over."""
+    registry = Registry(ResilienceSettings(bulkhead_limit=1))
+    observe(meter, lambda: registry)
+    entry = registry.pipeline("http", "payment", 8003)
+    seen: list[tuple[float, float]] = []
+
+    def look() -> tuple[float, float]:
+        told = _told(reader)
+        active, waiting = (told[f"handrail.client.calls.{name}"] for name in ("active", "waiting"))
+        assert [about for about, _ in active + waiting] == [{"handrail.target": TARGET}] * 2
+        return active[0][1], waiting[0][1]
+
+    async def main() -> None:
+        begun, looked = asyncio.Event(), asyncio.Event()
+
+        class Slow(ScriptedWire):
+            async def send(self, call: Call[Reply]) -> Reply:
+                begun.set()
+                await looked.wait()
+                return await super().send(call)
+
+        async def send() -> None:
+            await entry.pipeline.run(Slow(200).call())
+
+        calls = [asyncio.create_task(send()) for _ in range(3)]
+        await begun.wait()
+        seen.append(look())
+        looked.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(main())
+    assert seen == [(1, 2)]
+    assert look() == (0, 0)
+
+
+def test_the_adaptive_limit_where_it_is_on(reader: InMemoryMetricReader, meter: api.Meter) -> None:
+    """An origin without one has no such series; no more is told than `bulkhead_limit` allows."""
+    registry = Registry(ResilienceSettings(adaptive_concurrency=True))
+    observe(meter, lambda: registry)
+    entry = registry.pipeline("http", "payment", 8003)
+    assert entry.state.adaptive is not None
+    limit = entry.state.adaptive.limit
+    assert _told(reader)["handrail.client.calls.limit"] == [({"handrail.target": TARGET}, limit)]
+    registry.renew(ResilienceSettings(adaptive_concurrency=True, bulkhead_limit=7))
+    assert _told(reader)["handrail.client.calls.limit"] == [({"handrail.target": TARGET}, 7)]
+    registry.renew(ResilienceSettings())
+    assert "handrail.client.calls.limit" not in _told(reader)
+
+
+def test_gauges_are_bounded(reader: InMemoryMetricReader, meter: api.Meter) -> None:
+    """However many targets there are, no gauge has more than 500 series."""
+    registry = Registry()
+    observe(meter, lambda: registry)
+    for number in range(510):
+        registry.pipeline("http", f"host{number}", 80)
+    assert {len(points) for points in _told(reader).values()} == {500}
