@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.connectionpool import HTTPConnectionPool
 
 from .._routes import path_of
 from ..call import Resend
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["install"]
 
+_POSITIONAL = ("verify", "cert", "proxies")
 _undo: Callable[[], None] | None = None
 
 
@@ -48,6 +50,8 @@ class _Guard:
         def send(
             adapter: Any, request: Any, stream: bool = False, timeout: Any = None, *more: Any, **options: Any
         ) -> "requests.Response":
+            if more and not options and len(more) <= len(_POSITIONAL):  # an adapter that calls `super()`
+                options, more = dict(zip(_POSITIONAL, more, strict=False)), ()
             entry = None if more else self._entry(request.url)
             call = None
             if entry is not None:
@@ -75,7 +79,7 @@ class _Guard:
         return send
 
     def _entry(self, url: Any) -> "Entry | None":
-        if not self.on or self._left_alone():
+        if not self.on or _urllib3.taped(HTTPConnectionPool) or self._left_alone():
             return None
         scheme, _, rest = str(url).partition("://")
         found = origin(scheme, rest.partition("/")[0])

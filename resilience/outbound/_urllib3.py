@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 from urllib3 import connectionpool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.retry import Retry
 
 from .._routes import path_of
@@ -31,6 +32,7 @@ __all__ = ["install"]
 
 _STOCK = Retry.DEFAULT
 _MAKERS = (connectionpool.HTTPConnectionPool._new_conn, connectionpool.HTTPSConnectionPool._new_conn)
+_CONNECTIONS = (HTTPConnection, HTTPSConnection)
 _undo: Callable[[], None] | None = None
 
 
@@ -99,7 +101,7 @@ class _Guard:
     def _entry(self, pool: Any, url: str) -> "Entry | None":
         if not self.on or self._left_alone():
             return None
-        if type(pool)._new_conn not in _MAKERS:
+        if type(pool)._new_conn not in _MAKERS or taped(type(pool)):
             return None
         if url.startswith("/"):
             found = (pool.scheme, pool.host, pool.port) if pool.port else None
@@ -157,6 +159,12 @@ def _leading_on(retries: Retry | None) -> Retry:
     if retries is None or isinstance(retries, _Redirects):
         return retries or _OURS
     return _OURS.new(total=retries.total, history=retries.history)
+
+
+def taped(pool: Any) -> bool:
+    """Whether pools of this class are vcr's for now, whose cassettes hold each request as often as the code asks."""
+    kind = pool.ConnectionCls
+    return kind not in _CONNECTIONS and kind.__module__.startswith("vcr.")
 
 
 def retrying(retries: Any, pool: Any) -> bool:
