@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import instructions, lag, results, rows, show, timing
+from .contenders import missing
 from .produced import produced
 
 
@@ -34,6 +35,11 @@ def main() -> int:
         picked = rows.chosen(chosen.groups, chosen.row)
     except ValueError as error:
         options.error(str(error))
+    for row in [row for row in picked if missing(row.peer)]:
+        print(f"{row.group} {row.name} is left out: {', '.join(missing(row.peer))} is not installed", file=sys.stderr)
+        picked.remove(row)
+    if not picked:
+        return 0
     found = _Found(picked, chosen)
     if chosen.json != "-":
         found.show(Console(width=max(140, Console().width)))

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from .providers import everything
 from .work import Contender, Work
 
-__all__ = ["CONTENDERS"]
+__all__ = ["BARE", "CONTENDERS", "AnsweringPool", "all_of_it", "contrib", "pipeline"]
 
 MANY = (100, 10_000)
 """Numbers of origins besides one."""
@@ -27,7 +27,7 @@ MANY = (100, 10_000)
 Once = Callable[[], Awaitable[object]]
 
 
-class _Pool:
+class AnsweringPool:
     """Answers like a peer on a connection that is already there."""
 
     async def handle_async_request(self, _request: httpcore.Request) -> httpcore.Response:
@@ -44,7 +44,7 @@ class _Pool:
 
 def _plain(origins: int = 1) -> Once:
     transport = httpx.AsyncHTTPTransport()
-    transport._pool = _Pool()  # type: ignore[assignment] # the wire is what is left out
+    transport._pool = AnsweringPool()  # type: ignore[assignment] # the wire is what is left out
     client = httpx.AsyncClient(transport=transport)
     hosts = itertools.cycle(f"http://payment{number}.example.test:8003/charges/" for number in range(origins))
     numbers = itertools.cycle(range(4001))  # as in `load`: nobody's cache answers
@@ -71,7 +71,8 @@ def _hand_made() -> Once:
     return call
 
 
-def _contrib() -> None:
+def contrib() -> None:
+    """Its spans, without its metrics."""
     HTTPXClientInstrumentor().instrument(meter_provider=NoOpMeterProvider())
 
 
@@ -82,15 +83,17 @@ def _attempt_span() -> None:
     outbound.install(httpx)
 
 
-def _all_of_it() -> None:
+def all_of_it() -> None:
+    """As `import handrail.auto` does."""
     from handrail import _wire
 
     _wire.switch_on({})
 
 
-def _pipeline() -> None:
+def pipeline() -> None:
+    """All policies, and tracing off."""
     os.environ["OTEL_SDK_DISABLED"] = "true"
-    _all_of_it()
+    all_of_it()
 
 
 def _work(switch_on: Callable[[], None], calls: Callable[[], Once] = _plain) -> Callable[[SpanProcessor], Work]:
@@ -109,9 +112,9 @@ def _to_many(origins: int) -> list[Contender]:
     bare = f"{BARE}-{origins}"
     return [
         Contender(bare, f"httpx alone, {origins} origins", _work(lambda: None, calls)),
-        Contender(f"call-contrib-{origins}", "contrib httpx, no metrics", _work(_contrib, calls), bare),
-        Contender(f"call-pipeline-{origins}", "handrail without tracing", _work(_pipeline, calls), bare),
-        Contender(f"call-ours-{origins}", "handrail, all of it", _work(_all_of_it, calls), bare),
+        Contender(f"call-contrib-{origins}", "contrib httpx, no metrics", _work(contrib, calls), bare),
+        Contender(f"call-pipeline-{origins}", "handrail without tracing", _work(pipeline, calls), bare),
+        Contender(f"call-ours-{origins}", "handrail, all of it", _work(all_of_it, calls), bare),
     ]
 
 
@@ -119,10 +122,10 @@ BARE = "call-bare"
 
 CONTENDERS = [
     Contender(BARE, "httpx alone", _work(lambda: None)),
-    Contender("call-contrib", "contrib httpx, no metrics", _work(_contrib), BARE),
-    Contender("call-stack", "contrib httpx + tenacity + pybreaker", _work(_contrib, _hand_made), BARE),
+    Contender("call-contrib", "contrib httpx, no metrics", _work(contrib), BARE),
+    Contender("call-stack", "contrib httpx + tenacity + pybreaker", _work(contrib, _hand_made), BARE),
     Contender("call-span", "handrail's CLIENT span", _work(_attempt_span), BARE),
-    Contender("call-pipeline", "handrail without tracing: all policies", _work(_pipeline), BARE),
-    Contender("call-ours", "handrail: span and all policies", _work(_all_of_it), BARE),
+    Contender("call-pipeline", "handrail without tracing: all policies", _work(pipeline), BARE),
+    Contender("call-ours", "handrail: span and all policies", _work(all_of_it), BARE),
     *itertools.chain.from_iterable(map(_to_many, MANY)),
 ]

@@ -26,7 +26,8 @@ class Contender:
     """`make` is called in a fresh process, with the processor that ended spans go to.
 
     `base` names the contender without whose cost this one's is told; `step` is how many times the work is done
-    between two counts of instructions, each for `units` requests, spans or calls.
+    between two counts of instructions, each for `units` requests, spans or calls. `needs` names the modules without
+    which it cannot take part.
     """
 
     name: str
@@ -35,3 +36,4 @@ class Contender:
     base: str | None = None
     step: int = 200
     units: int = 1
+    needs: tuple[str, ...] = ()
