@@ -112,6 +112,23 @@ def test_the_story_of_a_retry() -> None:
     assert "card=1" not in "".join(lines)
 
 
+def test_a_hedge_is_no_retry() -> None:
+    """The second request beside a slow first one is named as what it is; a retry of another call keeps its number."""
+    sent = event(semconv.EVENT_HEDGE_SENT, 50, **{semconv.TARGET: "http://payment:8003", semconv.HEDGE_DELAY: 0.05})
+    again = CALL | {semconv.HTTP_RESEND_COUNT: 1}
+    found = trace(
+        span("a", name="GET /orders", at=(0, 100), events=(sent,)),
+        span("b", "a", kind=3, name="GET", at=(0, 90), attributes=CALL),
+        span("c", "a", kind=3, name="GET", at=(20, 30), attributes=again),
+        span("d", "a", kind=3, name="GET", at=(50.1, 80), attributes=again),
+        span("e", "a", kind=3, name="GET", at=(50, 80), attributes=again | {semconv.SERVER_ADDRESS: "stock"}),
+    )
+    lines = text(found)
+    assert "hedge: GET payment:8003/charges" in line(lines, "hedge:")
+    assert line(lines, "hedge:").split()[-2:] == ["29.9", "ms"]
+    assert len([row for row in lines if "retry 1: GET" in row]) == 2
+
+
 def test_where_a_call_went() -> None:
     """Host and port where nobody answered in the trace, or several services did; the service where it was one."""
     call = span("b", "a", kind=3, name="POST", attributes=CALL)

@@ -11,7 +11,7 @@ from ..tracing import semconv
 from ..tracing.local.read import Event, Link, Span, Trace
 from ._waterfall_events import continued, sentence
 from ._waterfall_rows import Row, rows
-from ._waterfall_text import clean, duration, error_of, label, peers, status_of
+from ._waterfall_text import clean, duration, error_of, hedges, label, peers, status_of
 
 __all__ = ["Waterfall", "render"]
 
@@ -86,7 +86,7 @@ class Waterfall:
         line = Text()
         line.append(_fit(clean(span.service), layout.service) + " ", style=colour)
         line.append(row.guides, style="dim")
-        name = _fit(label(span, layout.known), layout.name - cell_len(row.guides))
+        name = _fit(label(span, layout.known, layout.hedged), layout.name - cell_len(row.guides))
         line.append(name + " ", style="bold red" if span.failed else "bold" if not row.guides else "")
         line.append_text(layout.bar(span.start, span.end, "red" if span.failed else colour))
         line.append(duration(span.end - span.start).rjust(_DURATION) + " ")
@@ -128,6 +128,7 @@ class _Layout:
 
     def __init__(self, trace: Trace, found: Sequence[Row], width: int) -> None:
         self.known = peers(trace)
+        self.hedged = hedges(trace)
         self.start = trace.start
         self.total = max(trace.end - trace.start, 1)
         errors = max((cell_len(error_of(span)) for span in trace.spans), default=0)
@@ -176,7 +177,7 @@ class _Layout:
         line.append("".join(cells), style=style)
 
     def _wanted(self, row: Row) -> int:
-        text = label(row.span, self.known) if row.event is None else "  " + sentence(row.event)[1]
+        text = label(row.span, self.known, self.hedged) if row.event is None else "  " + sentence(row.event)[1]
         return cell_len(row.guides) + cell_len(text)
 
     def _half(self, time: int) -> int:

@@ -1,12 +1,12 @@
 """The words of a waterfall: durations, and what a span is called."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from urllib.parse import urlsplit
 
 from ..tracing import semconv
-from ..tracing.local.read import Span, Trace
+from ..tracing.local.read import Event, Span, Trace
 
-__all__ = ["clean", "duration", "error_of", "label", "peers", "status_of"]
+__all__ = ["clean", "duration", "error_of", "hedges", "label", "peers", "status_of"]
 
 _SERVER, _CLIENT = 2, 3  # kinds in OTLP
 _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\N{REPLACEMENT CHARACTER}")
@@ -42,10 +42,36 @@ def peers(trace: Trace) -> dict[str, str]:
     return {address: min(services) for address, services in found.items() if len(services) == 1}
 
 
-def label(span: Span, known: Mapping[str, str]) -> str:
+def hedges(trace: Trace) -> frozenset[str]:
+    """Spans that are the second request beside a slow first one: their parents' events tell of them.
+
+    On the wire a hedge has the number of a first retry. The event comes just before it is sent.
+    """
+    resent: dict[str, list[Span]] = {}
+    for span in trace.spans:
+        if span.kind == _CLIENT and str(span.attributes.get(semconv.HTTP_RESEND_COUNT)) == "1":
+            resent.setdefault(span.parent_id, []).append(span)
+    found: set[str] = set()
+    for parent in trace.spans if resent else ():
+        for event in parent.events:
+            if event.name == semconv.EVENT_HEDGE_SENT:
+                own = [span for span in resent.get(parent.span_id, ()) if span.span_id not in found]
+                near = sorted(
+                    (span for span in own if _is_to(span, event)), key=lambda span: abs(span.start - event.time)
+                )
+                found.update(span.span_id for span in near[:1])
+    return frozenset(found)
+
+
+def _is_to(span: Span, event: Event) -> bool:
+    target = str(event.attributes.get(semconv.TARGET, "")).partition("://")[2]
+    return target.replace("[", "").replace("]", "") == _address(span)
+
+
+def label(span: Span, known: Mapping[str, str], hedged: Container[str] = ()) -> str:
     """The span's name; an HTTP call also says where it went and which resend it was.
 
-    `known` is what `peers` found: a service is a better name than its address.
+    `known` is what `peers` found: a service is a better name than its address. `hedged` is from `hedges`.
     """
     name = clean(span.name) or "(no name)"
     address = _address(span)
@@ -54,7 +80,8 @@ def label(span: Span, known: Mapping[str, str]) -> str:
     path = urlsplit(str(span.attributes.get("url.full", ""))).path
     where = f"→ {known[address]}" if address in known else address
     again = span.attributes.get(semconv.HTTP_RESEND_COUNT)
-    return clean((f"retry {again}: " if again else "") + f"{name} {where}{path if path != '/' else ''}")
+    which = "hedge: " if span.span_id in hedged else f"retry {again}: " if again else ""
+    return clean(f"{which}{name} {where}{path if path != '/' else ''}")
 
 
 def _address(span: Span) -> str:
