@@ -161,6 +161,12 @@ class AttemptTimeout:
 def _spent(call: Call[R], now: float, tools: Tools) -> DeadlineExceeded:
     limit = max(0.0, call.ends - call.started)
     elapsed = now - call.started
-    text = f"call to {call.target} was not over within {limit:g} s" if limit else f"no time left to call {call.target}"
+    text = (
+        f"call to {call.target} was not over within {round(limit, 3):g} s"
+        if limit
+        else f"no time left to call {call.target}"
+    )
+    if call.ends == current_deadline():
+        text += ", all that its caller's deadline left" if limit else ": its caller's deadline has passed"
     tools.emit(CallTimedOut(call.target, call.operation, DeadlineExceeded.policy, call.attempt, limit, elapsed))
     return DeadlineExceeded(text, target=call.target, limit=limit, elapsed=elapsed)

@@ -127,6 +127,8 @@ def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer
     if failure is not None:
         said = clean(str(error)) or type(error).__name__
         detail = f"{failure.target}: {said} (attempts: {failure.attempts}, last cause: {failure.cause})"
+        if failure.cause == "network" and not again:  # not to be repeated, and nobody knows whether it was carried out
+            detail += "; it may have been carried out"
         if failure.cause == "timeout":
             return Answer(504, "dependency-timeout", detail, "retry", failure.target, overloaded=again)
         return Answer(503, "dependency-unreachable", detail, "retry", failure.target, overloaded=again)

@@ -101,6 +101,22 @@ def test_every_kind_has_its_status(error, status, policy):
     assert b"retry-after" not in headers
 
 
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (Failure("http://payment", 1, "network"), True),
+        (Failure("http://payment", 3, "network", used_up=True), False),
+        (Failure("http://payment", 1, "connect"), False),
+    ],
+)
+def test_a_call_that_may_have_been_carried_out_says_so(failure: Failure, told: bool) -> None:
+    """What broke off and may not be repeated leaves its caller to ask; what was repeated, or never left, does not."""
+    error = httpx.ReadError("reset")
+    mark(error, failure)
+    _, _, problem = answered(error)
+    assert problem["detail"].endswith("; it may have been carried out") is told
+
+
 @pytest.mark.parametrize(("theirs", "ours"), [(429, 503), (502, 503), (503, 503), (504, 504)])
 def test_raise_for_status_of_a_transient_answer(theirs, ours):
     """The dependency's own refusal is passed on in kind, its Retry-After copied, its query left out."""

@@ -16,6 +16,7 @@ from handrail.tracing.blocked import _stack as _blocked_stack
         ("r = requests.get(url)", ("socket", "urllib3", "requests"), "httpx.AsyncClient"),
         ("client.get(url)", ("socket", "httpx"), "httpx.AsyncClient"),
         ("async with httpx.AsyncClient() as client:", ("ssl", "httpx"), "make the client once"),
+        ("r = await client.get(url)", ("ssl", "httpx"), "just before it"),
         ("subprocess.run(command)", ("subprocess",), "create_subprocess_exec"),
         ("rows = connection.execute(query)", ("sqlite3",), "asyncio.to_thread"),
         ("", (), "asyncio.to_thread"),

@@ -31,6 +31,10 @@ _ADVICE: Final = (
     ("httpx", "use httpx.AsyncClient, or run it in a thread: `await asyncio.to_thread(...)`"),
     ("subprocess", "use `await asyncio.create_subprocess_exec(...)`"),
 )
+_AWAITED: Final = (
+    "the line itself only waits: the time went into code just before it (an AsyncClient made for each call reads the "
+    "CA certificates each time: make it once), or the machine was busy"
+)
 _SLEEP = re.compile(r"(?<![\w.])sleep\(").search
 _OTHERWISE = "use an async library, or run it in a thread: `await asyncio.to_thread(...)`"
 
@@ -115,6 +119,8 @@ def among(found: list[FrameType], candidates: Collection[object]) -> object | No
 
 
 def _advice(line: str, modules: frozenset[str]) -> str:
+    if "httpx" in modules and "await " in line and "AsyncClient(" not in line:
+        return _AWAITED
     for word, advice in _ADVICE:
         if word in modules or word in line:
             return advice
