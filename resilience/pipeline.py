@@ -1,7 +1,7 @@
 """Policies around a call, outermost first."""
 
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 from .call import Call, discard_stale, discard_stale_sync, under_way
 from .classify import OK, PROXY_STATUS, relayed
@@ -64,12 +64,13 @@ class Pipeline:
         for policy in reversed(policies):
             run = policy.wrap(run)
             run_sync = policy.wrap_sync(run_sync)
-        self._run = run
+        self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
         self._run_sync = run_sync
 
-    def run(self, call: Call[R]) -> Awaitable[R]:
+    def run(self, call: Call[R]) -> Coroutine[Any, Any, R]:
         """Drive the call on the running loop. Raises what the wire raised, or a HandrailError."""
-        result: Awaitable[R] = self._run(call)  # as it is: a coroutine of its own would cost as much as a policy
+        # As it is: a coroutine of its own would cost as much as a policy.
+        result: Coroutine[Any, Any, R] = self._run(call)
         return result
 
     def run_sync(self, call: Call[R]) -> R:

@@ -14,7 +14,6 @@ from handrail.resilience.clock import SystemClock
 from handrail.resilience.testing import FakeClock, run, sleep
 from handrail.resilience.timer import loop_timer
 
-
 ROUNDED = 1e-9
 """Seconds by which the sum of a time and a limit may miss that of the time and the work."""
 
