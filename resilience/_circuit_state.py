@@ -45,7 +45,8 @@ class Circuit:
         self._rules = rules
         self._tools = tools
         self._now = tools.clock.now
-        self._lock = threading.Lock()
+        # Reentrant: a collected coroutine gives its permit back wherever the collector happens to run.
+        self._lock = threading.RLock()
         self._machine = Machine(target)
         # One of these while it is closed (free, or ramping), the third while a probe is under way, else none.
         self._window: Window | None = Window(rules.window)

@@ -99,7 +99,17 @@ class Resends(Generic[R]):
         if not self._begun:
             self._begun = True
             return False
+        if self._call.key is not None and self._lapsed():
+            return False
         self._call.attempt += 1
+        return True
+
+    def _lapsed(self) -> bool:
+        """Whether what another call was told during the pause forbids this attempt."""
+        if self._policy.forbids(self._call, None) is None:
+            return False
+        self._call.stale = None  # it is the caller's now
+        self._refused = True
         return True
 
     def _take_back(self, refusal: Rejected) -> None:

@@ -7,7 +7,7 @@ It lives in a context variable, so tasks and threads that copy the context have 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from math import inf, isfinite
+from math import inf, isfinite, isnan
 
 from .clock import Clock, SystemClock
 
@@ -31,6 +31,12 @@ class Bound:
         self._outer = outer
         while self._outer is not None and self._outer._ends == inf:
             self._outer = self._outer._outer  # what was lifted would be held for nothing
+        over = self._outer
+        if over is not None:  # nor by the outer one, where work begins the next work for ever
+            standing = over._outer
+            while standing is not None and standing._ends == inf:
+                standing = standing._outer
+            over._outer = standing
 
     def ends(self) -> float | None:
         """The nearest that stands; None where all were lifted."""
@@ -82,8 +88,11 @@ def until(ends: float) -> Iterator[float]:
 def deadline(seconds: float, clock: Clock | None = None) -> AbstractContextManager[float]:
     """Bound every outbound call of a block; gives the time when it must be over, in monotonic seconds.
 
-    A deadline already set is never moved later. Tasks and threads of the block are bound while it lasts.
+    A deadline already set is never moved later. Tasks and threads of the block are bound while it lasts. Raises
+    ValueError for nan.
     """
+    if isnan(seconds):
+        raise ValueError("a deadline is a number of seconds, not nan")
     return until((clock or SystemClock()).now() + seconds)
 
 

@@ -23,7 +23,8 @@ def is_failure(call: Call[R], error: Exception | None = None) -> bool:
     """
     verdict = call.verdict
     if error is None:
-        return verdict.count is Count.FAILURE
+        # Also one that a peer relayed: to its breaker a success, to the caller none.
+        return verdict.count is Count.FAILURE or verdict.transient
     if isinstance(error, HandrailError):
         return not isinstance(error, SettingsError)
     return verdict.transient or verdict.count is Count.FAILURE or verdict is CUT_SHORT

@@ -51,6 +51,10 @@ class Keys:
             call.key = f'"{uuid4()}"'
             call.resend = Resend.KEYED
 
+    def lapsed(self, call: Call[Any], mode: str) -> bool:
+        """Whether a call was given its key by a promise that has been taken back since."""
+        return call.key is not None and mode == "auto" and not self._holds(call)
+
     def learn(self, call: Call[Any], result: object) -> None:
         """Hear what an answer to an unsafe call says of keys."""
         if call.operation not in METHODS:

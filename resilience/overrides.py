@@ -17,7 +17,7 @@ FallbackCall = Callable[[Any], object]
 class Override:
     """Values by the names of `ResilienceSettings`, and `fallback`. Immutable; `key` is what pipelines are kept by."""
 
-    __slots__ = ("fallback", "key", "maker", "outer", "values")
+    __slots__ = ("alone", "fallback", "key", "maker", "outer", "values")
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Override:
         self.outer = outer
         self.maker = maker
         """Who laid it over the outer one, and alone may take it away."""
+        self.alone: tuple[Override, bool] | None = None
+        """What it was made of besides the outer one, as `enter` was given it."""
         # Not the callable itself: many are made anew for each call.
         self.key = (tuple(sorted(self.values.items())), fallback is not None)
 
@@ -59,7 +61,9 @@ def enter(alone: Override, *, has_fallback: bool) -> None:
         at_hand.set(alone)
         return
     fallback = alone.fallback if has_fallback else outer.fallback
-    at_hand.set(Override({**outer.values, **alone.values}, fallback, outer, alone.maker))
+    laid_over = Override({**outer.values, **alone.values}, fallback, outer, alone.maker)
+    laid_over.alone = alone, has_fallback
+    at_hand.set(laid_over)
 
 
 def leave(maker: object) -> None:
@@ -68,5 +72,13 @@ def leave(maker: object) -> None:
     No token: a block may be left in another context than it was entered in, where there is nothing to take away.
     """
     inner = at_hand.get()
-    if inner is not None and inner.maker is maker:
-        at_hand.set(inner.outer)
+    over: list[tuple[Override, bool]] = []
+    while inner is not None and inner.maker is not maker:
+        over.append(inner.alone or (inner, True))
+        inner = inner.outer
+    if inner is None:
+        return
+    at_hand.set(inner.outer)
+    # Generators that are consumed side by side leave their blocks in another order: those laid over it stay.
+    for alone, has_fallback in reversed(over):
+        enter(alone, has_fallback=has_fallback)

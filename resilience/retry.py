@@ -155,6 +155,8 @@ class Retry:
 
         `result` is None where the attempt ended by an error.
         """
+        if call.key is not None and self._keys is not None and self._keys.lapsed(call, self._key_mode):
+            call.resend = Resend.UNSAFE
         if not call.verdict.transient:
             # A peer that honours keys answers so while it is at work on the attempt before (the IETF draft).
             waits = call.verdict is BUSY and call.attempt > 1 and call.resend is Resend.KEYED

@@ -29,7 +29,7 @@ def limits(wish: "aiohttp.ClientTimeout", settings: "ResilienceSettings", elapse
     if not wish.sock_read:
         return inf, inf
     written = wish.sock_read + (wish.connect or wish.sock_connect or 0.0)
-    longer = max(written - settings.attempt_timeout, 0.0)
+    longer = max(0.0, written - settings.attempt_timeout)  # in this order: of nan it makes 0
     return settings.attempt_timeout + longer, settings.total_timeout + longer
 
 

@@ -20,6 +20,8 @@ __all__ = ["BEFORE_HOOKS", "Holder"]
 
 BEFORE_HOOKS = 1024 * 1024
 """Bytes that are held where the client has response hooks, which may want to refuse a body before it is read."""
+_DIGITS = 100
+"""Of a length that is read; Python refuses thousands of them."""
 
 
 class Holder:
@@ -84,9 +86,11 @@ class Holder:
             self._tools.emit(AttemptFailed(call.target, call.operation, call.attempt, verdict.cause))
 
 
-def _declared(response: "httpx.Response") -> int:
+def _declared(response: "httpx.Response") -> float:
     length: str = response.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
+    if not (length.isascii() and length.isdigit()):
+        return 0
+    return int(length) if len(length) <= _DIGITS else inf
 
 
 def _out_of_time(call: Call["httpx.Response"], now: float) -> AttemptTimedOut | DeadlineExceeded:

@@ -32,7 +32,7 @@ def limits(timeouts: Timeouts, settings: "ResilienceSettings", *, streamed: bool
     if streamed and len(written) < len(_PHASES):
         return inf, inf
     longer = sum(written) - settings.attempt_timeout
-    if longer <= 0:
+    if not longer > 0:  # nan too, which would spoil the order of the loop's timers
         return None, None
     return settings.attempt_timeout + longer, settings.total_timeout + longer
 

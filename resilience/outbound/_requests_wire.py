@@ -107,4 +107,4 @@ def _is_to_be_held(response: "requests.Response") -> bool:
     if not response.request.hooks.get("response"):
         return True
     length = response.headers.get("content-length", "")
-    return length.isascii() and length.isdigit() and int(length) <= BEFORE_HOOKS
+    return length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= BEFORE_HOOKS

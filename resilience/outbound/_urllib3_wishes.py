@@ -84,7 +84,7 @@ def limits(wish: Wish | None, settings: "ResilienceSettings", *, streamed: bool)
             return inf, inf
         total = (connect or 0.0) + (read or 0.0)
     longer = total - settings.attempt_timeout
-    if longer <= 0:
+    if not longer > 0:  # nan too
         return None, None
     return settings.attempt_timeout + longer, settings.total_timeout + longer
 

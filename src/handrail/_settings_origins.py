@@ -39,7 +39,7 @@ class OriginTables:
         if origin.startswith("environment"):
             try:
                 given = json.loads(str(given))
-            except ValueError:
+            except (ValueError, RecursionError):
                 allowed = 'must be JSON, such as {"http://payment:8003": {"attempts": 1}}'
                 return [Problem(shown, given, allowed, "environment")]
         if not isinstance(given, Mapping):

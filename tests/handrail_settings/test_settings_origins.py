@@ -122,6 +122,12 @@ def test_the_environment_speaks_json(tmp_path: Path) -> None:
     ]
 
 
+def test_json_of_a_hundred_thousand_brackets_is_refused(tmp_path: Path) -> None:
+    """As a setting that cannot be used, not as the end of Python's stack."""
+    (problem,) = resolve({}, {"HANDRAIL_ORIGINS": "[" * 100_000}, tmp_path).problems
+    assert "must be JSON" in str(problem)
+
+
 def test_patterns_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     """Each is right alone, but the origin that both fit would have an attempt longer than its total."""
     rules = {"https://*.example.com": {"attempt_timeout": 20}, "https://api.example.com": {"total_timeout": 5}}

@@ -1,6 +1,6 @@
 """Timeouts that the calling code wrote are its wish; what may be sent twice is said by the request."""
 
-from math import inf
+from math import inf, nan
 
 import httpx
 import pytest
@@ -21,6 +21,7 @@ SETTINGS = ResilienceSettings()
         (httpx.Timeout(5, read=60), True, (75.0, 95.0)),
         (None, False, (None, None)),
         (None, True, (inf, inf)),
+        (nan, False, (None, None)),
         (httpx.Timeout(5, read=None), False, (15.0, 35.0)),
         (httpx.Timeout(1, read=None), False, (None, None)),
         (httpx.Timeout(5, read=None), True, (inf, inf)),
