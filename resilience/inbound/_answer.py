@@ -143,6 +143,8 @@ def _answer_to_status(error: BaseException) -> Answer | None:
         return None
     detail = f"{refusal.target} answered {refusal.status}"
     again = refusal.failure is not None and refusal.failure.used_up
+    if refusal.failure is not None:
+        detail += f" (attempts: {refusal.failure.attempts})"
     overloaded = refusal.headers.get("x-envoy-overloaded") == "true" or again
     kind = f"dependency-{refusal.status}"
     return Answer(status, kind, detail, None, refusal.target, _wait(refusal.headers), overloaded=overloaded)

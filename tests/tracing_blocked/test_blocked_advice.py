@@ -1,6 +1,7 @@
 """What the warning advises, by what the loop is held with."""
 
 import sys
+import sysconfig
 import types
 
 import pytest
@@ -33,6 +34,17 @@ def test_the_place_is_the_services_own_code():
     assert (found.path, found.function) == (__file__, f"{__name__}.test_the_place_is_the_services_own_code")
     found.read()
     assert found.line == "found = _blocked_stack.place(_blocked_stack.frames(_here()))"
+
+
+def test_the_command_of_a_server_is_not_the_services_code():
+    """Where nothing of the service runs, the server's library is named and not the script that started it."""
+    frames: list[types.FrameType] = []
+    server = {"__name__": "server.loop", "frames": frames, "sys": sys}
+    exec(compile("def turn():\n    frames.append(sys._getframe())", "/v/site-packages/server.py", "exec"), server)
+    script = {"__name__": "__main__", "turn": server["turn"], "frames": frames, "sys": sys}
+    path = sysconfig.get_path("scripts") + "/server"
+    exec(compile("frames.append(sys._getframe())\nturn()", path, "exec"), script)
+    assert _blocked_stack.place(frames[::-1]).function == "server.loop.turn"
 
 
 def test_without_own_code_the_library_is_named():

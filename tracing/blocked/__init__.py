@@ -214,7 +214,8 @@ class LoopWatch:
             _log.warning("the event loop was held for %.2f s %s, by code that keeps the GIL", seconds, waited)
             return
         said = f": `{place.line}`" if place.line else ""
-        _log.warning("%s held the event loop for %.2f s %s%s; %s", place, seconds, waited, said, place.advice)
+        advice = f"; {place.advice}" if place.advice else ""  # not read yet, where the hold ended meanwhile
+        _log.warning("%s held the event loop for %.2f s %s%s%s", place, seconds, waited, said, advice)
 
     def _forget(self, heart: _Heart) -> None:
         hold, heart.hold = heart.hold, None

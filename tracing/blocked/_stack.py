@@ -21,6 +21,7 @@ _DEBUGGERS = frozenset({"pdb", "bdb", "pydevd", "debugpy", "_pydevd_bundle", "ip
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # noqa: PTH100, PTH120 (text, as frames have it)
 _HANDRAIL = os.path.dirname(_OURS[:-1]) + os.sep  # noqa: PTH120 (see above)
 _STANDARD = tuple({sysconfig.get_path("stdlib") + os.sep, sysconfig.get_path("platstdlib") + os.sep})
+_SCRIPTS = sysconfig.get_path("scripts") + os.sep
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 _ADVICE: Final = (
@@ -134,4 +135,8 @@ def _is_standard(path: str) -> bool:
 
 
 def _is_library(path: str) -> bool:
-    return _is_standard(path) or path.startswith(_HANDRAIL) or any(part in path for part in _INSTALLED)
+    return (
+        _is_standard(path)
+        or path.startswith((_HANDRAIL, _SCRIPTS))  # a server's command is nobody's own code
+        or any(part in path for part in _INSTALLED)
+    )
