@@ -1,5 +1,8 @@
 """The one list that states which policies stand around an outbound call, and in which order."""
 
+import threading
+from copy import copy
+
 from ._circuit_rules import Rules
 from ._permits import Permits
 from .adaptive import Gradient2
@@ -48,6 +51,21 @@ class OriginState:
             made = CircuitBreaker(f"{self.target}{pattern}", Rules.of(settings), tools=tools)
             found = self.routes.setdefault(pattern, made)  # one of two threads that cross wins
         return found
+
+    def in_child(self) -> "OriginState":
+        """The same after a fork, with new locks; another one, with free places, where the parent's calls hold some."""
+        for circuit in (self.breaker, *self.routes.values()):
+            circuit._lock = threading.RLock()
+        for one in (self.budget, self.tally, self.answers, self.adaptive):
+            if one is not None:
+                one._lock = threading.Lock()
+        if not self.permits.held and not self.permits.waiting:
+            self.permits._lock = threading.RLock()
+            return self
+        # The one that forked may itself be such a call, and gives its place back to the old permits.
+        child = copy(self)
+        child.permits = Permits()
+        return child
 
 
 def standard(

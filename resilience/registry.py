@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 from ._circuit_rules import Rules
+from ._forked import watch
 from ._routes import matching
 from .circuit import CircuitBreaker
 from .defaults import OriginState, standard
@@ -123,6 +124,15 @@ class Registry:
         """Called when an origin is met for the first time."""
         self._entries: dict[Key, Entry] = {}
         self._lock = threading.Lock()
+        watch(self)
+
+    def in_child(self) -> None:
+        """After a fork: the places of calls that are under way in the parent are free here, and every lock is."""
+        self._lock = threading.Lock()
+        for key, entry in list(self._entries.items()):
+            state = entry.state.in_child()
+            if state is not entry.state:
+                self._entries[key] = Entry(entry.target, entry.settings, self.tools, state)
 
     def pipeline(self, scheme: str, host: str, port: int) -> Entry:
         """The entry of an origin, as the policy of the code at hand has it; scheme and host in lower case, IPv6

@@ -16,6 +16,7 @@ from functools import wraps
 from ipaddress import ip_address
 from typing import Any
 
+from .._forked import watch
 from .._trail import trail
 from ..call import under_way
 from ..errors import Undeclared
@@ -69,6 +70,11 @@ class Round:
         self._tell = said
         self._names: dict[tuple[str, int], tuple[str, ...]] = {}
         self._said: set[str] = set()
+        self._lock = threading.Lock()
+        watch(self)
+
+    def in_child(self) -> None:
+        """After a fork: whoever held the lock is not there."""
         self._lock = threading.Lock()
 
     def install(self) -> Callable[[], None]:
