@@ -42,6 +42,8 @@ ROWS = (
     Row("outbound", "all", "call-ours", "call-contrib", 1.05),
     Row("outbound", "all-stack", "call-ours", "call-stack", 0.85),
     Row("outbound", "pipeline", "call-pipeline", "call-bare", 0.1),
+    Row("socket", "all-socket", "socket-ours", "socket-contrib", 1.05),
+    Row("socket", "pipeline-socket", "socket-pipeline", "socket-bare", 0.1),
     Row("origins", "all-100", "call-ours-100", "call-contrib-100", 1.05),
     Row("origins", "all-10000", "call-ours-10000", "call-contrib-10000", 1.05),
     Row("origins", "pipeline-100", "call-pipeline-100", "call-bare-100", 0.1),
