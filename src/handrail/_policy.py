@@ -76,8 +76,8 @@ class policy:  # noqa: N801 (read as a word in a `with` line, like contextlib.su
         """Put the block around every call of a function, with or without `async`. TypeError for a generator."""
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
-                "handrail.policy cannot go around a generator: write `with handrail.policy(...)` inside, and no `yield` "
-                "in the block: it would hold for whoever consumes the generator"
+                "handrail.policy cannot go around a generator: write `with handrail.policy(...)` inside, and no "
+                "`yield` in the block: it would hold for whoever consumes the generator"
             )
         if inspect.iscoroutinefunction(function):
             made = cast("Callable[P, Any]", function)
