@@ -129,7 +129,7 @@ def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer
         detail = f"{failure.target}: {said} (attempts: {failure.attempts}, last cause: {failure.cause})"
         if failure.cause == "network" and not again:  # not to be repeated, and nobody knows whether it was carried out
             detail += "; it may have been carried out"
-        if failure.cause == "timeout":
+        if failure.cause in ("timeout", "deadline"):
             return Answer(504, "dependency-timeout", detail, "retry", failure.target, overloaded=again)
         return Answer(503, "dependency-unreachable", detail, "retry", failure.target, overloaded=again)
     return _answer_to_status(error)

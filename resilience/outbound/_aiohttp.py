@@ -21,7 +21,7 @@ from ..errors import HandrailError, TimedOut
 from ._aiohttp_library import Library
 from ._aiohttp_wire import AiohttpWire
 from ._aiohttp_wishes import limits
-from .failure import Failure, mark
+from .failure import Failure, concerns, mark
 
 if TYPE_CHECKING:
     import aiohttp
@@ -106,7 +106,7 @@ class _Hops:
         except Exception as error:
             if isinstance(error, HandrailError):
                 guard.library.dress(error)
-            if call.verdict.transient or isinstance(error, TimedOut):
+            if concerns(call) or isinstance(error, TimedOut):
                 mark(error, Failure.of(call))
             if entry.settings.attempts > 1 and call.resend is not Resend.ONE_SHOT and self._resent(error, request):
                 self._told = (error, request)

@@ -18,7 +18,7 @@ from ._httpx_hold import BEFORE_HOOKS
 from ._httpx_library import Library
 from ._httpx_wire import Exchange, Handler, HttpxWire
 from ._httpx_wishes import limits
-from .failure import Failure, mark
+from .failure import Failure, concerns, mark
 
 if TYPE_CHECKING:
     import httpx
@@ -110,7 +110,7 @@ class _Guard:
     def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:
         if isinstance(error, HandrailError):
             self._library.dress(error, request)
-        if call.verdict.transient or isinstance(error, TimedOut):
+        if concerns(call) or isinstance(error, TimedOut):
             mark(error, Failure.of(call))
 
 

@@ -23,7 +23,7 @@ from . import _urllib3
 from ._requests_wire import AdapterCall, AdapterWire
 from ._urllib3_wire import origin, patched, resend_class
 from ._urllib3_wishes import of_requests
-from .failure import Failure, mark
+from .failure import Failure, concerns, mark
 
 if TYPE_CHECKING:
     from ..registry import Entry, Registry
@@ -71,7 +71,7 @@ class _Guard:
                 if isinstance(error, TimedOut):
                     mark(raised, Failure.of(call))
             except Exception as error:
-                if call.verdict.transient:
+                if concerns(call):
                     mark(error, Failure.of(call))
                 raise
             raise raised  # outside of the handler, so that it is not its own context

@@ -23,7 +23,7 @@ from ..errors import HandrailError, TimedOut
 from . import _urllib3_library as library
 from ._urllib3_wire import PoolCall, PoolWire, Sending, handler, origin, patched, resend_class, telling
 from ._urllib3_wishes import of_pool
-from .failure import Failure, mark
+from .failure import Failure, concerns, mark
 
 if TYPE_CHECKING:
     from ..registry import Entry, Registry
@@ -89,7 +89,7 @@ class _Guard:
             except Exception as error:
                 if isinstance(error, HandrailError):
                     library.dress(error, pool, url)
-                if call.verdict.transient or isinstance(error, TimedOut):
+                if concerns(call) or isinstance(error, TimedOut):
                     mark(error, Failure.of(call))
                 raise
             if call.used_up:

@@ -4,10 +4,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..classify import CUT_SHORT
+
 if TYPE_CHECKING:
     from ..call import Call
 
-__all__ = ["Failure", "failure_of", "mark"]
+__all__ = ["Failure", "concerns", "failure_of", "mark"]
 
 _NAME = "__handrail__"
 
@@ -28,6 +30,14 @@ class Failure:
     def of(cls, call: "Call[Any]") -> "Failure":
         """That of a call that is over."""
         return cls(call.target, call.attempt, call.verdict.cause, call.used_up or call.attempt > 1)
+
+
+def concerns(call: "Call[Any]") -> bool:
+    """Whether the call failed by its peer or by its time, and not by a mistake of ours.
+
+    On a thread what the caller's deadline cut off ends in the library's own timeout.
+    """
+    return call.verdict.transient or call.verdict is CUT_SHORT
 
 
 def mark(failed: object, failure: Failure) -> None:

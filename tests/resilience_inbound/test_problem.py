@@ -90,6 +90,7 @@ def test_open_circuit_becomes_503_with_all_that_is_known():
         (timed_out(errors.DeadlineExceeded), 504, "total_timeout"),
         (marked(httpx.ConnectError("refused"), "connect"), 503, "retry"),
         (marked(httpx.ReadError("reset"), "network"), 503, "retry"),
+        (marked(httpx.ReadTimeout("timed out"), "deadline"), 504, "retry"),
         (marked(httpx.PoolTimeout("full"), "pool"), 503, "retry"),
         (marked(httpx.ReadTimeout("slow"), "timeout"), 504, "retry"),
     ],

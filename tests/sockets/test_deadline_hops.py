@@ -112,6 +112,14 @@ def test_an_expired_request_goes_no_further(services: tuple[Server, Server]) -> 
     assert bank.seen == []
 
 
+def test_a_deadline_ends_a_call_of_a_sync_endpoint_as_clearly(services: tuple[Server, Server]) -> None:
+    """There the library's own timeout goes up, cut to the time that is left: 504 too, and no bare 500."""
+    with silent() as url:
+        status, headers, problem = ask(services[0], f"/in-thread?next={url}", grpc_timeout="200m")
+    assert (status, problem["type"]) == (504, "urn:handrail:problem:dependency-timeout")
+    assert "x-envoy-overloaded" not in headers
+
+
 def test_a_deadline_ends_a_call_to_a_peer_that_is_silent(services: tuple[Server, Server]) -> None:
     """A fifth of a second from outside: 504 well before the attempt's own ten."""
     with silent() as url:
