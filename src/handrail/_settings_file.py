@@ -70,6 +70,8 @@ def _load(path: Path) -> tuple[dict[str, object] | None, str | None]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return None, f"is not UTF-8 (at line {line})"
+    except RecursionError:
+        return None, "is nested too deeply"
     except tomllib.TOMLDecodeError as error:
         # Of the end the parser says no line.
         end = f"at line {len(raw.splitlines())}, the end of the file"

@@ -33,6 +33,13 @@ def test_malformed_file_says_line_and_column(tmp_path: Path) -> None:
     assert "at line 2, column 15" in problem.allowed
 
 
+def test_a_thousand_brackets_are_a_problem_like_others(tmp_path: Path) -> None:
+    """Not the end of Python's stack, which would end the following of the file for good."""
+    (tmp_path / "handrail.toml").write_text(f"attempts = {'[' * 100_000}")
+    (problem,) = read(tmp_path).problems
+    assert problem.allowed == "is nested too deeply"
+
+
 def test_malformed_end_says_its_line(tmp_path: Path) -> None:
     """A bracket that never closes is found at the end, and the end has a line too."""
     (tmp_path / "handrail.toml").write_text("backoff_cap = 2\nattempts = [\n")
