@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
@@ -40,7 +41,7 @@ class OriginRule:
         """Whether the pattern means this origin. Behind a Unix socket the name in the URL counts."""
         scheme, host, port = origin
         wanted, hosts, number = _compiled(self.pattern)
-        if wanted not in ("", scheme) or not hosts.fullmatch(host.partition("@")[0]):
+        if wanted not in ("", scheme) or not hosts.fullmatch(_ascii(host.partition("@")[0])):
             return False
         return number == "*" or port == (int(number) if number else DEFAULT_PORTS.get(scheme))
 
@@ -118,11 +119,20 @@ def _compiled(pattern: str) -> tuple[str, re.Pattern[str], str]:
     found = _PATTERN.fullmatch(pattern)
     if found is None:
         raise ValueError(f"{pattern!r} is not in its normal form")
-    host = found["host"].strip("[]")
+    host = _ascii(found["host"].strip("[]"))
     if host == "*":
         return found["scheme"] or "", re.compile(".*"), found["port"] or ""
     labels = [_LABELS if label == "*" else _label(label) for label in host.split(".")]
     return found["scheme"] or "", re.compile(r"\.".join(labels)), found["port"] or ""
+
+
+def _ascii(host: str) -> str:
+    """A name as it stands in the DNS: people and client libraries write it either way."""
+    if host.isascii():
+        return host
+    with suppress(UnicodeError):
+        return host.encode("idna").decode()
+    return host
 
 
 def _label(text: str) -> str:
