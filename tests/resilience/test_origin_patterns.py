@@ -106,6 +106,6 @@ def test_an_entry_has_the_settings_of_its_origin() -> None:
 @pytest.mark.parametrize("pattern", ["http://bücher.example", "http://xn--bcher-kva.example", "*.example"])
 @pytest.mark.parametrize("host", ["bücher.example", "xn--bcher-kva.example"])
 def test_a_name_is_the_same_in_letters_and_in_punycode(pattern: str, host: str) -> None:
-    """httpx decodes the first label of a URL and no other; others decode none."""
+    """Of a URL httpx decodes the first label and no other; others decode none."""
     assert OriginRule(normal(pattern), ()).fits(("http", host, 80))
     assert not OriginRule(normal(pattern), ()).fits(("http", f"{host}.de", 80))
