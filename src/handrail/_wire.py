@@ -114,16 +114,23 @@ class Process:
         self._arrived.append(module)
         if len(self._arrived) > 1:
             return  # importing the instrumentation imports httpx2: its turn comes below
+        while self._clients_on and self._arrived:
+            try:
+                self._take_hold(self._arrived[0])
+            except Exception as error:  # a stub of somebody's test, or a version that looks otherwise
+                name = getattr(self._arrived[0], "__name__", "a client library")
+                _log.warning("calls through %s are not guarded: %s: %s", name, type(error).__name__, error)
+            self._arrived.pop(0)
+
+    def _take_hold(self, module: ModuleType) -> None:
         from .resilience import outbound as resilience_outbound
         from .tracing import outbound as tracing_outbound
 
-        while self._clients_on and self._arrived:
-            # One span per attempt: tracing next to the wire, the pipeline around it.
-            if not self.settings.tracing.disabled:
-                measure = (lambda: self.metrics().client) if self.measuring else None
-                self.undo.append(tracing_outbound.install(self._arrived[0], measure, under_way.get))
-            self.undo.append(resilience_outbound.install(self._arrived[0], self.registry, _exporting()))
-            self._arrived.pop(0)
+        # One span per attempt: tracing next to the wire, the pipeline around it.
+        if not self.settings.tracing.disabled:
+            measure = (lambda: self.metrics().client) if self.measuring else None
+            self.undo.append(tracing_outbound.install(module, measure, under_way.get))
+        self.undo.append(resilience_outbound.install(module, self.registry, _exporting()))
 
     def tracing(self) -> Any:
         """The process's tracing, made at the first call."""
