@@ -1,6 +1,7 @@
 """The settings of single origins, out of all sources: tables by pattern, laid over each other field by field."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from .resilience.origins import PER_ORIGIN, OriginRule, laid, normal, sample, se
 from .resilience.settings import ResilienceSettings
 
 __all__ = ["OriginTables", "source_name"]
+
+_CREDENTIALS = re.compile(r"(//)[^/\"]*@")
 
 
 def source_name(pattern: str, name: str) -> str:
@@ -55,7 +58,7 @@ class OriginTables:
         try:
             known = normal(pattern if isinstance(pattern, str) else "")
         except ValueError as error:
-            return [Problem(name, table, str(error), place)]
+            return [Problem(_CREDENTIALS.sub(r"\1***@", name), table, str(error), place)]
         if not isinstance(table, Mapping):
             return [Problem(name, table, "must be a table of settings, such as {attempts = 1}", place)]
         problems: list[Problem] = []

@@ -136,3 +136,10 @@ def test_patterns_that_contradict_each_other_are_refused(tmp_path: Path) -> None
         'origins."https://api.example.com".total_timeout = 5 (argument): '
         "makes attempt_timeout 20.0, which must be at most total_timeout, which is 5 s"
     )
+
+
+def test_credentials_in_a_pattern_are_not_told(tmp_path: Path) -> None:
+    """A pattern has none; where somebody writes them, the message shows where and not what."""
+    (said,) = problems(tmp_path, '[origins."http://me:secret@payment:8003"]\nattempts = 1')
+    assert 'origins."http://***@payment:8003"' in said
+    assert "secret" not in said
