@@ -10,12 +10,22 @@ _SPECIAL = re.compile(r"\{[^{}/]*\}|\*")
 
 def regex(pattern: str) -> str:
     """The pattern as a regular expression, for `fullmatch` with DOTALL."""
-    parts: list[str] = []
+    parts = [""]  # between the stars
     end = 0
     for found in _SPECIAL.finditer(pattern):
-        parts += (re.escape(pattern[end : found.start()]), ".*" if found[0] == "*" else "[^/]+")
+        parts[-1] += re.escape(pattern[end : found.start()])
+        if found[0] == "*":
+            parts.append("")
+        else:
+            parts[-1] += "[^/]+?"
         end = found.end()
-    return "".join((*parts, re.escape(pattern[end:])))
+    parts[-1] += re.escape(pattern[end:])
+    if len(parts) == 1:
+        return parts[0]
+    # What stands between two stars is taken where it comes first, and for good: else a stranger's long path is tried
+    # in every way to share it among the stars.
+    first, *between, last = parts
+    return f"{first}{''.join(f'(?>.*?{part})' for part in between)}.*{last}"
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
