@@ -17,7 +17,7 @@ from ..errors import HandrailError, TimedOut
 from ._httpx_hold import BEFORE_HOOKS
 from ._httpx_library import Library
 from ._httpx_wire import Exchange, Handler, HttpxWire
-from ._httpx_wishes import limits
+from ._httpx_wishes import limits, widened
 from .failure import Failure, concerns, mark
 
 if TYPE_CHECKING:
@@ -103,8 +103,12 @@ class _Guard:
         call = Exchange(wire, entry.target, transport, request, hold=hold)
         unsaid = self._library.unsaid_timeout
         timeouts = extensions.get("timeout", unsaid)
-        if timeouts != unsaid and not entry.times_chosen:
+        if entry.times_chosen:
+            call.phases = widened(timeouts, entry.settings.attempt_timeout) if hold else None
+        elif timeouts != unsaid:
             call.attempt_timeout, call.total_timeout = limits(timeouts, entry.settings, streamed=not hold)
+        elif hold:
+            call.phases = self._library.patient(entry.settings.attempt_timeout)
         return call
 
     def _leave(self, error: Exception, call: Exchange, request: "httpx.Request") -> None:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict
+from ..settings import ResilienceSettings
 from ..stale import Snapshot
 from ._httpx_bodies import AsyncBegun, AsyncChunks, SyncBegun, SyncChunks
+from ._httpx_wishes import widened
 
 if TYPE_CHECKING:
     import httpx
 
 __all__ = ["Library"]
+
+_DEFAULT = ResilienceSettings().attempt_timeout
 
 
 class Library:
@@ -32,6 +36,7 @@ class Library:
         self._consumed = module.StreamConsumed
         default = inspect.signature(module.Client.__init__).parameters["timeout"].default
         self.unsaid_timeout: dict[str, float | None] = default.as_dict()
+        self._patient: dict[float, dict[str, float | None] | None] = {}
         self._verdicts: tuple[tuple[tuple[type[Exception], ...], Verdict], ...] = (
             ((module.ConnectError, module.ConnectTimeout), CONNECT),
             ((module.PoolTimeout,), POOL),
@@ -74,6 +79,18 @@ class Library:
             extensions=dict(answer.note) if isinstance(answer.note, dict) else None,
         )
         return made
+
+    def patient(self, attempt: float) -> dict[str, float | None] | None:
+        """The default timeouts with room for an attempt of so many seconds; None where they have it.
+
+        Nor where nobody chose the seconds: `timeout=5` of the code looks like the default, and is to stay 5.
+        """
+        try:
+            return self._patient[attempt]
+        except KeyError:
+            chosen = attempt != _DEFAULT
+            found = self._patient[attempt] = widened(self.unsaid_timeout, attempt) if chosen else None
+            return found
 
     def judge(self, error: BaseException) -> Verdict:
         """The verdict on what a transport raised."""

@@ -35,9 +35,12 @@ Handler = Callable[..., Any]
 
 
 class Exchange(Call["httpx.Response"]):
-    """One request on its way. `hold`: the bytes of its body that belong to the attempt, and are read with it."""
+    """One request on its way. `hold`: the bytes of its body that belong to the attempt, and are read with it.
 
-    __slots__ = ("hold", "request", "transport")
+    `phases`: httpx's timeouts for it, where those of the client are not the code's own wish; else None.
+    """
+
+    __slots__ = ("hold", "phases", "request", "transport")
 
     def __init__(
         self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, hold: float
@@ -47,6 +50,7 @@ class Exchange(Call["httpx.Response"]):
         self.transport = transport
         self.request = request
         self.hold = hold
+        self.phases: dict[str, float | None] | None = None
 
     def copy(self, telling: Telling) -> "httpx.Request":
         """The request for one attempt.
@@ -59,6 +63,8 @@ class Exchange(Call["httpx.Response"]):
         sent: httpx.Request = object.__new__(type(request))
         sent.__dict__.update(request.__dict__)
         sent.extensions = {**request.extensions, CALL: self}
+        if self.phases is not None:
+            sent.extensions["timeout"] = self.phases
         sent.headers = telling.headers(request.headers, self)
         return sent
 

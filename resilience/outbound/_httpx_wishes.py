@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..settings import ResilienceSettings
 
-__all__ = ["bound_to", "cut_to", "limits", "one_time", "resend_class"]
+__all__ = ["bound_to", "cut_to", "limits", "one_time", "resend_class", "widened"]
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _PHASES = ("connect", "read", "write", "pool")
@@ -35,6 +35,16 @@ def limits(timeouts: Timeouts, settings: "ResilienceSettings", *, streamed: bool
     if not longer > 0:  # nan too, which would spoil the order of the loop's timers
         return None, None
     return settings.attempt_timeout + longer, settings.total_timeout + longer
+
+
+def widened(timeouts: Timeouts, attempt: float) -> dict[str, float | None] | None:
+    """A copy that lets the peer be silent for as long as an attempt may last; None where it may already.
+
+    httpx's default of 5 s is nobody's wish, and a peer that is told of more time would work on for nobody.
+    """
+    silent = {phase: timeouts.get(phase) for phase in ("read", "write")}
+    wider = {phase: attempt for phase, seconds in silent.items() if seconds is not None and seconds < attempt}
+    return {**timeouts, **wider} if wider else None
 
 
 def cut_to(timeouts: Timeouts, left: float) -> dict[str, float | None]:

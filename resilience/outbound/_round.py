@@ -140,10 +140,14 @@ class Round:
         self._say(target, port, place, refused=refused)
         if refused:
             text = (
-                f"strict: {place} connects to {target} past all policies. Make the call through a client that handrail "
+                f"strict: a connection to {target} past all policies. Make the call through a client that handrail "
                 f'guards, or declare it in the settings: destinations = ["{target}"]'
             )
-            raise Undeclared(text, target=target)
+            error = Undeclared(text, target=target)
+            error.add_note(
+                f"handrail: from {place}"
+            )  # for tracebacks: the text may reach a client as an answer's detail
+            raise error
 
     def _say(self, target: str, port: int, place: str, *, refused: bool) -> None:
         with self._lock:

@@ -61,10 +61,12 @@ class Process:
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
         from . import _logs, _unguarded, _work
+        from ._breaker_lines import breaker_lines
         from ._bridge import Bridge
 
         self._share()  # first: its settings may be wrong
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
+        self.listeners.add(breaker_lines)
         self._count_decisions()
         self._silence_others()
         self._redact()
