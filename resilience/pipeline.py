@@ -19,8 +19,12 @@ async def _wire(call: Call[R]) -> R:
         token = under_way.set(call)
         try:
             result = await call.wire.send(call)
-        finally:
+        except GeneratorExit:  # collected, in whatever context the collector runs
+            raise
+        except BaseException:
             under_way.reset(token)
+            raise
+        under_way.reset(token)
     except BaseException as error:
         call.verdict = call.wire.judge_error(error)
         raise

@@ -4,6 +4,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ..call import Resend
+from .headers import is_key
 
 if TYPE_CHECKING:
     import aiohttp
@@ -40,7 +41,7 @@ def resend_class(request: "aiohttp.ClientRequest", in_memory: type, multipart: t
         return Resend.ONE_SHOT
     if request.method in _SAFE:
         return Resend.SAFE
-    return Resend.KEYED if request.headers.get("idempotency-key") else Resend.UNSAFE
+    return Resend.KEYED if is_key(request.headers.get("idempotency-key")) else Resend.UNSAFE
 
 
 def _replayable(body: object, in_memory: type, multipart: type) -> bool:

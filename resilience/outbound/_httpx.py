@@ -88,7 +88,9 @@ class _Guard:
     def _entry(self, transport: Any, url: "httpx.URL") -> "Entry | None":
         """What is kept for the origin; None where there is nothing to guard (undone, or not HTTP)."""
         scheme, host = url.scheme, url.host
-        port = url.port or _PORTS.get(scheme)
+        port = url.port
+        if port is None:  # but 0 is a port, that nobody listens on: no failure of port 80
+            port = _PORTS.get(scheme)
         if port is None or not self.on:
             return None
         socket = getattr(getattr(transport, "_pool", None), "_uds", None)

@@ -14,6 +14,7 @@ from ._httpx_headers import Telling
 from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
+from ._httpx_reads import bound
 from ._httpx_wishes import bound_to, cut_to, one_time, resend_class
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Exchange(Call["httpx.Response"]):
     `phases`: httpx's timeouts for it, where those of the client are not the code's own wish; else None.
     """
 
-    __slots__ = ("hold", "phases", "request", "transport")
+    __slots__ = ("headed", "hold", "phases", "request", "transport")
 
     def __init__(
         self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, hold: float
@@ -51,6 +52,8 @@ class Exchange(Call["httpx.Response"]):
         self.request = request
         self.hold = hold
         self.phases: dict[str, float | None] | None = None
+        self.headed = False
+        """Whether the headers of the attempt under way are there; kept on a thread only."""
 
     def copy(self, telling: Telling) -> "httpx.Request":
         """The request for one attempt.
@@ -118,14 +121,17 @@ class HttpxWire:
         theirs = request.extensions.get("timeout", {})
         bounds: dict[str, float | None] | None = None  # httpcore reads them anew for the body
         if call.attempt_ends < inf:
-            bounds = request.extensions["timeout"] = cut_to(theirs, self._left(call))
+            call.headed = False
+            bound(call.transport)
+            bounds = request.extensions["timeout"] = cut_to(theirs, self.left(call))
         try:
             response: httpx.Response = self.handle(call.transport, request)
+            call.headed = True
             if call.hold and self._holder.wants(response, call.hold):
                 if bounds is not None:
                     # What is not held to its end must not keep the attempt's bounds.
                     cut = cut_to if call.hold == inf else bound_to
-                    bounds.update(cut(theirs, self._left(call)))
+                    bounds.update(cut(theirs, self.left(call)))
                 self._holder.hold_sync(response, call, call.hold)
             elif bounds is not None:
                 bounds.clear()
@@ -184,7 +190,8 @@ class HttpxWire:
         """A response of those parts, for a client of either kind."""
         return self.library.restored(answer)
 
-    def _left(self, call: Call["httpx.Response"]) -> float:
+    def left(self, call: Call["httpx.Response"]) -> float:
+        """Seconds of the attempt under way."""
         return max(call.attempt_ends - self._tools.clock.now(), _SHORTEST)
 
 

@@ -5,6 +5,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ..call import Resend
+from .headers import is_key
 
 if TYPE_CHECKING:
     import httpx
@@ -63,7 +64,7 @@ def resend_class(request: "httpx.Request", replayable: type) -> Resend:
         return Resend.ONE_SHOT
     if request.method in _SAFE:
         return Resend.SAFE
-    return Resend.KEYED if request.headers.get("idempotency-key") else Resend.UNSAFE
+    return Resend.KEYED if is_key(request.headers.get("idempotency-key")) else Resend.UNSAFE
 
 
 def one_time(headers: Mapping[str, str]) -> bool:

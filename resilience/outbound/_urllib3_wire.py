@@ -14,7 +14,7 @@ from . import _urllib3_library as library
 from ._httpx_wishes import one_time
 from ._urllib3_body import unbound
 from ._urllib3_wishes import Wish, cut, limits
-from .headers import milliseconds, outgoing
+from .headers import is_key, milliseconds, outgoing
 
 if TYPE_CHECKING:
     from ..policy import Tools
@@ -182,9 +182,10 @@ def resend_class(method: str, body: object, headers: Headers) -> Resend:
         return Resend.ONE_SHOT
     if method in _SAFE:
         return Resend.SAFE
-    if headers.get("Idempotency-Key") or (type(headers) is dict and _lower(headers).get("idempotency-key")):
-        return Resend.KEYED
-    return Resend.UNSAFE
+    keyed = is_key(headers.get("Idempotency-Key"))
+    if not keyed and type(headers) is dict:
+        keyed = is_key(_lower(headers).get("idempotency-key"))
+    return Resend.KEYED if keyed else Resend.UNSAFE
 
 
 def telling(call: Call[Any], headers: Headers, tools: "Tools") -> Headers:

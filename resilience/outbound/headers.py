@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..policy import Tools
     from ..service import ServiceSettings
 
-__all__ = ["HeaderNames", "milliseconds", "no_more_than", "outgoing"]
+__all__ = ["HeaderNames", "is_key", "milliseconds", "no_more_than", "outgoing"]
 
 _LONGEST = 10
 """Digits of a written number of milliseconds that is still believed: 115 days."""
@@ -54,6 +54,12 @@ def outgoing(
     if call.key is not None and names.key:
         found.append((names.key, call.key))
     return found
+
+
+def is_key(written: str | bytes | None) -> bool:
+    """Whether a written Idempotency-Key says anything; blanks and an empty structured string do not."""
+    text = written.decode("latin-1") if isinstance(written, bytes) else written
+    return text is not None and text.strip(' \t"') != ""
 
 
 def milliseconds(left: float) -> int:

@@ -87,7 +87,7 @@ def test_phases_are_cut_to_what_is_left():
         ("PATCH", {"json": {}}, Resend.UNSAFE),
         ("LOCK", {}, Resend.UNSAFE),
         ("POST", {"headers": {"idempotency-key": "a"}}, Resend.KEYED),
-        ("POST", {"headers": {"Idempotency-Key": ""}}, Resend.UNSAFE),
+        *[("POST", {"headers": {"Idempotency-Key": text}}, Resend.UNSAFE) for text in ("", " ", '""')],
         ("PUT", {"content": iter([b"a"])}, Resend.ONE_SHOT),
         ("POST", {"content": iter([b"a"]), "headers": {"idempotency-key": "a"}}, Resend.ONE_SHOT),
         ("PUT", {"files": {"a": b"1"}}, Resend.SAFE),
