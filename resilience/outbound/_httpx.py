@@ -10,6 +10,7 @@ Mock, ASGI, WSGI and custom transports never come here; a subclass comes here by
 from collections.abc import Callable
 from functools import wraps
 from math import inf
+from sys import modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ __all__ = ["install"]
 
 _BUFFERED = "handrail.buffered"
 _PORTS = {"http": 80, "https": 443}
+_RESPX = "respx.mocks"
 
 _undo: dict[type, Callable[[], None]] = {}
 
@@ -93,7 +95,10 @@ class _Guard:
             port = _PORTS.get(scheme)
         if port is None or not self.on:
             return None
-        socket = getattr(getattr(transport, "_pool", None), "_uds", None)
+        pool = getattr(transport, "_pool", None)
+        if _RESPX in modules and _mocked(pool):
+            return None
+        socket = getattr(pool, "_uds", None)
         if socket is not None:  # the URL's host is a mere name then, often that of somebody else
             host = f"{host}@{socket}"
         entry = self._registry.pipeline(scheme, host, port)
@@ -118,6 +123,13 @@ class _Guard:
             self._library.dress(error, request)
         if concerns(call) or isinstance(error, TimedOut):
             mark(error, Failure.of(call))
+
+
+def _mocked(pool: object) -> bool:
+    """Whether respx answers in the place of this pool: a mock below the transport, which other mocks replace."""
+    kind = type(pool)
+    method = getattr(kind, "handle_async_request", None) or getattr(kind, "handle_request", None)
+    return getattr(method, "__module__", "") == _RESPX
 
 
 def _marking_async(send: Any) -> Handler:

@@ -126,7 +126,9 @@ class Round:
         """Tell of a connection that no policy saw. Raises Undeclared where it may not be."""
         if _type(sock) != socket.SOCK_STREAM or _family(sock) not in _INTERNET or not isinstance(address, tuple):
             return
-        host, port = str(address[0]), address[1]
+        if len(address) < 2:
+            return  # the socket says what is wrong with it
+        host, port = _text(address[0]), address[1]
         names = self._names.get((host, port)) or self._names.get((host, 0)) or (host,)
         rules = self._rules()
         if _declared((*names, host), port, (*rules.destinations, *self._own)) or self._left_alone():
@@ -144,9 +146,8 @@ class Round:
                 f'guards, or declare it in the settings: destinations = ["{target}"]'
             )
             error = Undeclared(text, target=target)
-            error.add_note(
-                f"handrail: from {place}"
-            )  # for tracebacks: the text may reach a client as an answer's detail
+            # A note, not the text: that a stranger may get as the detail of an answer.
+            error.add_note(f"handrail: from {place}")
             raise error
 
     def _say(self, target: str, port: int, place: str, *, refused: bool) -> None:
@@ -197,9 +198,15 @@ def _declared(names: tuple[str, ...], port: int, patterns: tuple[str, ...]) -> b
     return False
 
 
+def _text(host: object) -> str:
+    return bytes(host).decode("latin-1") if isinstance(host, bytes | bytearray) else str(host)
+
+
 def _is_local(host: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is this machine's own; one that is not specified leads there too."""
     try:
-        return ip_address(host.partition("%")[0]).is_loopback
+        address = ip_address(host.partition("%")[0])
     except ValueError:
-        return host.lower() == "localhost"
+        return host.lower() in ("localhost", "")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return bool(mapped.is_loopback or mapped.is_unspecified)

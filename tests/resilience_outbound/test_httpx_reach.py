@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import socket
+import sys
+import types
 from types import ModuleType
 
 import pytest
@@ -264,3 +266,26 @@ def test_unix_socket_is_an_origin_of_its_own(guard, library, tmp_path):
             client.get("http://localhost/", timeout=library.Timeout(5, read=0.05))
     (entry,) = guarded.registry.entries()
     assert entry.target == f"http://localhost@{path}"
+
+
+def test_a_mock_below_the_transport_is_left_alone(guard, library, monkeypatch):
+    """Respx answers in the place of the pool: its calls are as many as the code made, and open no breaker."""
+    asked = []
+
+    async def handle_async_request(pool, request):
+        asked.append(request)
+        raise library.ConnectError("mocked")
+
+    handle_async_request.__module__ = "respx.mocks"
+    monkeypatch.setitem(sys.modules, "respx.mocks", types.ModuleType("respx.mocks"))
+    guarded = guard()
+
+    async def main():
+        async with library.AsyncHTTPTransport() as transport:
+            pool = transport._pool
+            transport._pool = type("Mocked", (type(pool),), {"handle_async_request": handle_async_request})()
+            await library.AsyncClient(transport=transport).get("http://mocked.example.test")
+
+    with pytest.raises(library.ConnectError):
+        asyncio.run(main())
+    assert (len(asked), guarded.registry.entries()) == (1, [])

@@ -351,3 +351,26 @@ def test_undo_under_a_later_wrapper_is_quiet(server: Any) -> None:
         assert watch.round._names == {}
     finally:
         socket.getaddrinfo = ours.__wrapped__  # type: ignore[attr-defined] # by functools.wraps
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        *[
+            (host, True)
+            for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost", "0.0.0.0", "::", "::ffff:127.0.0.1", "")
+        ],
+        *[(host, False) for host in ("10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0", "example.test")],
+    ],
+)
+def test_what_this_machine_is_called(host: str, local: bool) -> None:
+    """Loopback under all its names, the address that is none included; `strict` is about other machines."""
+    assert _round._is_local(host) is local
+
+
+@pytest.mark.parametrize("address", [("h",), ()])
+def test_an_address_that_is_none_is_the_sockets_own_matter(watch: Watch, address: tuple[str, ...]) -> None:
+    """The error is the one that Python gives without us."""
+    with socket.socket() as plain, pytest.raises(TypeError):
+        plain.connect(address)
+    assert watch.seen == []
