@@ -24,7 +24,7 @@ class Budget:
 
     __slots__ = ("_floor", "_lock", "_per", "_ratio", "_seconds", "_share", "window")
 
-    def __init__(self, *, ratio: float = 0.2, window: float = 10.0, floor: int = 10) -> None:
+    def __init__(self, *, ratio: float = 0.2, window: float = 10.0, floor: int = 100) -> None:
         # The share as it was written, in whole numbers: 30 calls at 0.1 allow 3, and not one more by rounding.
         self._share, self._per = Decimal(repr(float(ratio))).as_integer_ratio()
         self._ratio = ratio

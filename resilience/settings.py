@@ -26,8 +26,8 @@ class ResilienceSettings:
     """Retries that may be added to the calls of the window, as a share of them (Finagle, Linkerd: 0.2)."""
     retry_budget_window: float = 10.0
     """Seconds that the budget looks back (Finagle, tower: 10)."""
-    retry_budget_floor: int = 10
-    """Retries in the window that a quiet service may make all the same."""
+    retry_budget_floor: int = 100
+    """Retries in the window that a quiet service may make all the same (Finagle, tower, Linkerd: 10 a second)."""
     idempotency_keys: str = "auto"
     """`auto`: POST and PATCH get a key where the peer says that it honours them; `always`; `off`."""
     hedge_after: float = 0.0

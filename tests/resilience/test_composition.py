@@ -53,7 +53,7 @@ def test_the_order_is_stated() -> None:
     """`print(pipeline)` shows the nesting and the numbers of the standard list, outermost first."""
     assert str(standard("http://peer")) == (
         "TotalTimeout(30 s)"
-        " > Retry(3 attempts, full jitter 0.1 s to 5 s, budget 20 % of calls, at least 10, in 10 s)"
+        " > Retry(3 attempts, full jitter 0.1 s to 5 s, budget 20 % of calls, at least 100, in 10 s)"
         " > CircuitBreaker(50 % of >= 10 calls in 30 s, open 15 s to 120 s, 1 probe)"
         " > Bulkhead(1000 at a time, 100 wait up to 1 s)"
         " > AttemptTimeout(10 s)"

@@ -49,6 +49,10 @@ def _with_retries(next_hop: str, client: Callable[[], httpx.AsyncClient]) -> Han
     return work
 
 
+async def ready(_request: Request) -> Response:
+    return JSONResponse({})
+
+
 def make() -> Starlette:
     """The application, by STORM_NEXT and STORM_STACK."""
     held: list[httpx.AsyncClient] = []
@@ -57,10 +61,10 @@ def make() -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-        async with httpx.AsyncClient(limits=limits, timeout=10, trust_env=False) as client:
+        # httpx's usual limits: it looks at each idle connection for each request.
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
             held.append(client)
             yield
 
-    app = Starlette(routes=[Route("/{rest:path}", work)], lifespan=lifespan)
+    app = Starlette(routes=[Route("/work", work), Route("/ready", ready)], lifespan=lifespan)
     return protect(app) if ours else app

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 __all__ = ["Outcomes", "load"]
 
 END = b"\r\n\r\n"
+RISE = 4
+"""Seconds before the first that counts, in which the rate rises from nothing."""
 
 
 @dataclass(slots=True)
@@ -71,10 +73,12 @@ async def load(
             good = False
         (out.good if good else out.failed)[second] += 1
 
+    # Rising first: a thousand connections opened in the first second are another trial.
+    rising = [RISE * (number / (rate * RISE / 2)) ** 0.5 - RISE for number in range(int(rate * RISE / 2))]
+    began += RISE
     told = -1
-    for number in range(int(rate * seconds)):
-        due = number / rate
-        if int(due) != told:
+    for due in (*rising, *(number / rate for number in range(int(rate * seconds)))):
+        if due >= 0 and int(due) != told:
             told = int(due)
             await asyncio.to_thread(at_second, told)
         await asyncio.sleep(max(0.0, began + due - loop.time()))  # noqa: TID251  (a load has a rate)
