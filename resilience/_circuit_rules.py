@@ -11,6 +11,8 @@ _SWAY = 0.2
 """The open time is drawn from 0.9 to 1.1 times itself, so that many workers do not probe in step."""
 _FIRST = 2
 """Calls at a time with which a ramp begins, and failures (or slow calls) that end it."""
+_DEAD = 2
+"""Times `minimum_calls`: so many failures in a row are no chance, whatever went well before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Rules:
         if self.slow_call and (slow := window.slow(now)) >= max(self.slow_rate * calls, floor):
             text = f"{percent(slow / calls)} of {calls} calls in the last {self.window:g} s took {self._long}"
             return Reason("slow_calls", bad / calls, calls, text)
+        if window.streak >= _DEAD * self.minimum_calls:
+            # Half of a busy service's window is seconds of failures alone: who answers nobody is known sooner.
+            return Reason("failures", 1.0, window.streak, f"the last {window.streak} calls failed")
         return None
 
     def against_probe(self, failed: bool) -> Reason:

@@ -92,14 +92,14 @@ class Model:
         enough = MINIMUM if self.ramp is None else 2
         calls = self._alive()
         failed, slow = sum(bad for bad, _ in calls), sum(slow for _, slow in calls)
+        in_a_row = len(list(takewhile(lambda one: one[1], reversed(self.ended))))
         if len(calls) < enough:
-            in_a_row = len(list(takewhile(lambda one: one[1], reversed(self.ended))))
             return "failures" if in_a_row >= enough else None
         if failed / len(calls) >= RATE and (self.ramp is None or failed >= 2):
             return "failures"
         if slow / len(calls) >= SLOW_RATE and (self.ramp is None or slow >= 2):
             return "slow_calls"
-        return None
+        return "failures" if in_a_row >= 2 * MINIMUM else None
 
     def _probed(self, outcome: str, slow: bool) -> None:
         if outcome == "neutral":

@@ -156,6 +156,19 @@ def test_a_quiet_service_notices_a_dead_peer() -> None:
         bench.play("ok")
 
 
+def test_a_busy_service_notices_a_dead_peer_at_once() -> None:
+    """A window full of successes outweighs seconds of failures: twice as many failures in a row as calls are needed."""
+    bench = Bench()
+    for _ in range(1000):
+        bench.play("ok")
+    for _ in range(7):
+        bench.play(503)
+    assert bench.breaker.state == "closed"
+    bench.play(503)
+    with pytest.raises(CircuitOpen, match="the last 8 calls failed; next probe"):
+        bench.play("ok")
+
+
 def test_a_success_in_between_breaks_the_row() -> None:
     """A quiet peer that answers now and then is not dead."""
     bench = Bench()
@@ -178,7 +191,7 @@ def test_a_slow_success_ends_a_row_of_failures() -> None:
 def test_a_busy_service_is_judged_by_the_rate_alone() -> None:
     """Chance makes rows of failures where there are many calls: beside enough successes they open nothing."""
     bench = Bench()
-    for step in ("ok",) * 9 + (503,) * 8:
+    for step in ("ok",) * 9 + (503,) * 7:
         bench.play(step)
     assert bench.breaker.state == "closed"
 
