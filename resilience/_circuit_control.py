@@ -43,6 +43,12 @@ class ControlledCircuit(Circuit):
             bad, calls = window.counts(self._now())
             return (bad / calls if calls else 0.0), calls
 
+    @property
+    def calm(self) -> bool:
+        """Whether it is closed, not recovering, and knows of no failure; a glance without a lock."""
+        window = self._window
+        return window is not None and window.clean
+
     def retry_after(self) -> float:
         """Seconds until a call may go out; 0 where one would be admitted now, infinite while isolated."""
         with self._lock:

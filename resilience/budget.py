@@ -6,11 +6,17 @@ a dead peer gets to 1.2 times its usual load, where three attempts each make it 
 
 import threading
 from decimal import Decimal
+from functools import lru_cache
 
 from .call import inbound_attempt
 from .window import Window
 
 __all__ = ["Budget"]
+
+
+@lru_cache(maxsize=64)  # few are ever written, and each origin asks
+def _exactly(ratio: float) -> tuple[int, int]:
+    return Decimal(repr(ratio)).as_integer_ratio()
 
 
 class Budget:
@@ -26,7 +32,7 @@ class Budget:
 
     def __init__(self, *, ratio: float = 0.2, window: float = 10.0, floor: int = 100) -> None:
         # The share as it was written, in whole numbers: 30 calls at 0.1 allow 3, and not one more by rounding.
-        self._share, self._per = Decimal(repr(float(ratio))).as_integer_ratio()
+        self._share, self._per = _exactly(float(ratio))
         self._ratio = ratio
         self._floor = floor
         self._seconds = window

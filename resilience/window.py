@@ -53,6 +53,11 @@ class Window:
         # Successes pay nothing for it: it is over where their number has changed since the last failure.
         return self._row if self._older + self.fresh == self._mark else 0
 
+    @property
+    def clean(self) -> bool:
+        """Whether no failure is in it; one that is due to be forgotten may still count. For a glance without a lock."""
+        return not any(self._bad)
+
     def counts(self, now: float) -> tuple[int, int]:
         """The failures and all calls that are remembered now."""
         if now >= self.ends:

@@ -140,3 +140,17 @@ def test_threads_that_ask_together_get_one_pipeline() -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(kept.pipeline, "http", "new", 80) for _ in range(8)]
         assert len({id(future.result()) for future in asked}) == 1
+
+
+def test_a_crawl_forgets_what_it_came_by_first() -> None:
+    """Many origins, each called once: the oldest go, an eighth at a time, and one with failures stays."""
+    kept = Registry(ResilienceSettings(max_origins=16), Tools(clock=FakeClock()))
+    marked = kept.pipeline("http", "failed", 80)
+    marked.pipeline.run_sync(ScriptedWire(503, "ok").call())
+    for number in range(15):
+        kept.pipeline("http", f"host{number}", 80)
+    kept.pipeline("http", "one-more", 80)
+    targets = {entry.target for entry in kept.entries()}
+    assert {"http://failed", "http://host2", "http://one-more"} <= targets
+    assert targets.isdisjoint({"http://host0", "http://host1"})
+    assert len(targets) == 15

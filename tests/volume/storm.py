@@ -6,8 +6,8 @@ The last hop is well for 3 s, then dead (or sick: two of five calls fail) for `-
 calls that reached it in the bad time, as a share of the requests of that time, and how long after its healing the
 first second lay from which on all went well.
 
-The rate has to be one that the machine bears while all is well: 1,000 a second on four cores need two processes for each
-hop, no tracing, and `pip install uvloop httptools`, which uvicorn takes by itself.
+The rate has to be one that the machine bears while all is well: 1,000 a second want more than four cores, 600 on four
+cores two processes for each hop, no tracing, and `pip install uvloop httptools`, which uvicorn takes by itself.
 """
 
 import argparse
