@@ -95,7 +95,7 @@ def _judged(told: Outcomes, counts: dict[str, int], seconds: int, after: int) ->
     last = healed + after
 
     def well(second: int) -> bool:
-        return told.good[second] >= 0.99 * told.sent[second]
+        return told.good[second] >= 0.98 * told.sent[second]
 
     recovered = next((second for second in range(healed, last) if all(map(well, range(second, last)))), None)
     return Storm(
