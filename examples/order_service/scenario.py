@@ -19,6 +19,7 @@ RESILIENCE = {
     "HANDRAIL_BACKOFF_BASE": "0.05",
     "HANDRAIL_BREAKER_WINDOW": "6",
     "HANDRAIL_BREAKER_OPEN_FOR": "1.5",
+    "HANDRAIL_BREAKER_OPEN_MAX": "1.5",
 }
 """Shorter than the defaults, so that a breaker opens and closes while somebody looks on."""
 

@@ -41,8 +41,6 @@ def test_the_demo_ends_with_a_table_and_a_trace() -> None:
     assert int(row(done.stdout, "lost")[1]) > 0
     assert row(done.stdout, "charged twice") == ["0", "0"]
     assert int(row(done.stdout, "retries")[0]) > 0
-    # Whether a breaker opens is chance here: its window of 6 s is the whole story at this pace.
-    assert int(row(done.stdout, "breaker openings")[0]) >= 0
     assert "One order whose payment was sent again" in done.stdout
     assert "retry 1" in done.stdout
 
