@@ -1,18 +1,18 @@
 """The parts of aiohttp that we use, looked up once: its errors, its bodies, its default timeout."""
 
-import ssl
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, OK, TIMEOUT, Count, Verdict, of_status
+from ._dressing import Kinds, distrusts, dressed, in_place
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Library"]
+__all__ = ["Library", "kinds"]
 
 _OVER = Verdict("timeout", Count.FAILURE)
 """aiohttp's own total is up, and so is the call: nothing is left to try."""
@@ -30,7 +30,7 @@ class Library:
         client = import_module("aiohttp.client")
         self.resent: frozenset[str] = getattr(client, "IDEMPOTENT_METHODS", frozenset())
         self._unsaid: object = getattr(client, "DEFAULT_TIMEOUT", None)
-        self._dressed = _dressed(module)
+        self._kinds = kinds(module.__name__)
         # The first that fits: most of them are kinds of those further down.
         self._verdicts: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Verdict], ...] = (
             ((module.ClientConnectorCertificateError, module.ServerFingerprintMismatch, module.InvalidURL), MISUSE),
@@ -62,58 +62,21 @@ class Library:
             return NETWORK
         if isinstance(error, self._proxy):  # the tunnel was refused before there was a request
             return CONNECT if of_status(error.status) is not OK else MISUSE
-        for kinds, verdict in self._verdicts:
-            if isinstance(error, kinds):
+        for theirs, verdict in self._verdicts:
+            if isinstance(error, theirs):
                 if verdict is TIMEOUT and getattr(request._timer, "_cancelled", False):
                     return _OVER
-                return MISUSE if verdict is CONNECT and _distrusts(error) else verdict
+                return MISUSE if verdict is CONNECT and distrusts(error) else verdict
         return FOREIGN
 
     def dress(self, error: errors.HandrailError) -> None:
         """Make an error of ours aiohttp's own kind too: the very object, with its traceback, notes and causes."""
-        dressed = self._dressed.get(type(error))
-        if dressed is not None:
-            error.__class__ = dressed
+        in_place(self._kinds, error)
 
 
 @cache
-def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors.HandrailError]]:
+def kinds(library: str) -> Kinds:
+    """The classes by which our errors leave through aiohttp."""
+    module = import_module(library)
     # No ClientOSError: after one of those aiohttp sends again by itself.
-    kinds: dict[type[errors.HandrailError], type[Exception]] = {
-        errors.CircuitOpen: module.ClientConnectionError,
-        errors.BulkheadFull: module.ClientConnectionError,
-        errors.RetryBudgetSpent: module.ClientConnectionError,
-        errors.Throttled: module.ClientConnectionError,
-        errors.AttemptTimedOut: module.ServerTimeoutError,
-        errors.DeadlineExceeded: module.ServerTimeoutError,
-    }
-
-    # aiohttp's class first, so that a handler for its errors is found before one for ours.
-    def both(theirs: type[Exception], ours: type[errors.HandrailError]) -> Any:
-        def reduce(self: errors.HandrailError) -> tuple[object, ...]:
-            return _restored, (module.__name__, ours, self.args), self.__dict__
-
-        told = {"__doc__": ours.__doc__, "__module__": ours.__module__, "__reduce__": reduce}
-        bases: tuple[Any, ...] = (theirs, ours)
-        return type(ours.__name__, bases, told)
-
-    return {ours: both(theirs, ours) for ours, theirs in kinds.items()}
-
-
-def _restored(library: str, ours: type[errors.HandrailError], args: tuple[object, ...]) -> errors.HandrailError:
-    # The class has no name that pickle could find, and the other process may lack the library.
-    try:
-        kind = _dressed(import_module(library))[ours]
-    except ImportError:
-        kind = ours
-    return errors.restored(kind, args)
-
-
-def _distrusts(error: BaseException) -> bool:
-    """Whether a certificate was refused, which no further attempt will change."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    return dressed(__name__, module.ClientConnectionError, module.ServerTimeoutError, library)

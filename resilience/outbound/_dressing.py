@@ -1,21 +1,25 @@
-"""Errors of ours as a client library's own kind too, so that `except` clauses written for that library hold."""
+"""Errors of ours as a client library's own kind too, so that `except` clauses written for that library hold; and
+the one thing that is to be known of the errors of all libraries.
+"""
 
+import ssl
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 from .. import errors
 
-__all__ = ["Kinds", "dressed", "in_place", "renewed"]
+__all__ = ["Kinds", "distrusts", "dressed", "in_place", "renewed"]
 
 Kinds = dict[type[errors.HandrailError], type[errors.HandrailError]]
 """Each error of ours, and the class that is the library's as well."""
 
+_DEPTH = 8
 _DROPPED = ("pool", "_pool")  # they hold locks and sockets, which nothing can pickle
 
 
-def dressed(where: str, refused: type[Exception], late: type[Exception]) -> Kinds:
-    """The classes for one library. `where`: the module whose `kinds()` gives them again to another process.
+def dressed(where: str, refused: type[Exception], late: type[Exception], *of: str) -> Kinds:
+    """The classes for one library. `where`: the module whose `kinds(*of)` gives them again to another process.
 
     Nothing was sent: as after a refused connection. A time limit: the peer may have acted.
     """
@@ -27,7 +31,7 @@ def dressed(where: str, refused: type[Exception], late: type[Exception]) -> Kind
         errors.AttemptTimedOut: late,
         errors.DeadlineExceeded: late,
     }
-    return {ours: _both(where, theirs, ours) for ours, theirs in kinds.items()}
+    return {ours: _both((where, *of), theirs, ours) for ours, theirs in kinds.items()}
 
 
 def in_place(kinds: Kinds, error: errors.HandrailError) -> errors.HandrailError:
@@ -50,9 +54,21 @@ def renewed(kinds: Kinds, error: errors.HandrailError) -> errors.HandrailError:
     return again.with_traceback(error.__traceback__)
 
 
+def distrusts(error: BaseException | None) -> bool:
+    """Whether a certificate was refused, which no further attempt will change."""
+    for _ in range(_DEPTH):
+        if error is None:
+            return False
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None  # urllib3 wraps so
+        error = inner or error.__cause__ or error.__context__
+    return False
+
+
 # The library's class first: where a handler is looked up along the class's bases, the app's own
 # one for the library's errors is found before one for HandrailError or TimeoutError.
-def _both(where: str, theirs: type[Exception], ours: type[errors.HandrailError]) -> Any:
+def _both(where: tuple[str, ...], theirs: type[Exception], ours: type[errors.HandrailError]) -> Any:
     def reduce(self: errors.HandrailError) -> tuple[object, ...]:
         state = {name: value for name, value in self.__dict__.items() if name not in _DROPPED}
         return _restored, (where, ours, self.args), state
@@ -65,11 +81,13 @@ def _both(where: str, theirs: type[Exception], ours: type[errors.HandrailError])
     return type(ours.__name__, bases, told)
 
 
-def _restored(where: str, ours: type[errors.HandrailError], args: tuple[object, ...]) -> errors.HandrailError:
+def _restored(
+    where: tuple[str, ...], ours: type[errors.HandrailError], args: tuple[object, ...]
+) -> errors.HandrailError:
     # The class has no name that pickle could find, and another process may lack the library.
     try:
-        kinds: Callable[[], Kinds] = import_module(where).kinds
-        kind = kinds()[ours]
+        kinds: Callable[..., Kinds] = import_module(where[0]).kinds
+        kind = kinds(*where[1:])[ours]
     except ImportError:
         kind = ours
     return errors.restored(kind, args)

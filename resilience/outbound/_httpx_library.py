@@ -1,7 +1,6 @@
 """The parts of httpx that we use, looked up once: httpx2 has the same names, as classes of its own."""
 
 import inspect
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from importlib import import_module
@@ -12,13 +11,14 @@ from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict
 from ..settings import ResilienceSettings
 from ..stale import Snapshot
+from ._dressing import Kinds, distrusts, dressed, in_place
 from ._httpx_bodies import AsyncBegun, AsyncChunks, SyncBegun, SyncChunks
 from ._httpx_wishes import widened
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Library"]
+__all__ = ["Library", "kinds"]
 
 _DEFAULT = ResilienceSettings().attempt_timeout
 
@@ -44,7 +44,7 @@ class Library:
             ((module.NetworkError, module.RemoteProtocolError, module.ProxyError), NETWORK),
             ((module.HTTPError, module.InvalidURL, module.StreamError), MISUSE),
         )
-        self._dressed = _dressed(module)
+        self._kinds = kinds(module.__name__)
 
     def held_async(self, chunks: list[bytes]) -> "httpx.AsyncByteStream":
         """A response stream on a loop, of chunks already read."""
@@ -98,9 +98,9 @@ class Library:
             return CANCELLED  # asyncio's, trio's, or the end of the process: never the peer's doing
         if isinstance(error, errors.TimedOut):
             return TIMEOUT
-        for kinds, verdict in self._verdicts:
-            if isinstance(error, kinds):
-                return MISUSE if verdict is CONNECT and _distrusts(error) else verdict
+        for theirs, verdict in self._verdicts:
+            if isinstance(error, theirs):
+                return MISUSE if verdict is CONNECT and distrusts(error) else verdict
         return FOREIGN
 
     def dress(self, error: errors.HandrailError, request: "httpx.Request") -> None:
@@ -109,51 +109,12 @@ class Library:
         The class of the object is changed, rather than a new object raised, so that its
         traceback, notes and causes stay, and listeners and callers see one and the same error.
         """
-        dressed = self._dressed.get(type(error))
-        if dressed is not None:
-            error.__class__ = dressed
-            error.__dict__["_request"] = request
+        if type(error) in self._kinds:
+            in_place(self._kinds, error).__dict__["_request"] = request
 
 
 @cache
-def _dressed(module: ModuleType) -> dict[type[errors.HandrailError], type[errors.HandrailError]]:
-    # Nothing was sent: as after a refused connection. A time limit: the peer may have acted.
-    kinds: dict[type[errors.HandrailError], type[Exception]] = {
-        errors.CircuitOpen: module.ConnectError,
-        errors.BulkheadFull: module.ConnectError,
-        errors.RetryBudgetSpent: module.ConnectError,
-        errors.Throttled: module.ConnectError,
-        errors.AttemptTimedOut: module.ReadTimeout,
-        errors.DeadlineExceeded: module.ReadTimeout,
-    }
-
-    # The library's class first: where a handler is looked up along the class's bases, the app's
-    # own one for httpx errors is found before one for HandrailError or TimeoutError.
-    def both(theirs: type[Exception], ours: type[errors.HandrailError]) -> Any:
-        def reduce(self: errors.HandrailError) -> tuple[object, ...]:
-            return _restored, (module.__name__, ours, self.args), self.__dict__
-
-        told = {"__doc__": ours.__doc__, "__module__": ours.__module__, "__reduce__": reduce}
-        bases: tuple[Any, ...] = (theirs, ours)
-        return type(ours.__name__, bases, told)
-
-    return {ours: both(theirs, ours) for ours, theirs in kinds.items()}
-
-
-def _restored(library: str, ours: type[errors.HandrailError], args: tuple[object, ...]) -> errors.HandrailError:
-    # The class has no name that pickle could find, and another process may have handrail without having switched it on.
-    try:
-        kind = _dressed(import_module(library))[ours]
-    except ImportError:
-        kind = ours
-    return errors.restored(kind, args)
-
-
-def _distrusts(error: BaseException) -> bool:
-    """Whether a certificate was refused, which no further attempt will change."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+def kinds(library: str) -> Kinds:
+    """The classes by which our errors leave through httpx or httpx2."""
+    module = import_module(library)
+    return dressed(__name__, module.ConnectError, module.ReadTimeout, library)

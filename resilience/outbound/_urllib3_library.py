@@ -1,14 +1,13 @@
 """What urllib3 raises, judged, and errors of ours as its own kind."""
 
 import re
-import ssl
 from functools import cache
 
 from urllib3 import exceptions as theirs
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, POOL, TIMEOUT, Verdict, of_status
-from ._dressing import Kinds, dressed, in_place
+from ._dressing import Kinds, distrusts, dressed, in_place
 
 __all__ = ["dress", "judge", "kinds"]
 
@@ -35,7 +34,7 @@ def judge(error: BaseException) -> Verdict:
         return of_status(int(found[1])) if found else MISUSE
     for kinds_, verdict in _VERDICTS:
         if isinstance(error, kinds_):
-            return MISUSE if verdict in (CONNECT, NETWORK) and _distrusts(error) else verdict
+            return MISUSE if verdict in (CONNECT, NETWORK) and distrusts(error) else verdict
     return FOREIGN
 
 
@@ -51,18 +50,6 @@ def _within(error: Exception) -> Exception:
             return error
         error = inner
     return error
-
-
-def _distrusts(error: BaseException | None) -> bool:
-    """Whether a certificate was refused, which no further attempt will change."""
-    for _ in range(_DEPTH):
-        if error is None:
-            return False
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
-        error = inner or error.__cause__ or error.__context__
-    return False
 
 
 @cache
