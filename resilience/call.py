@@ -11,6 +11,7 @@ from .bound import current_deadline, deadline
 from .classify import OK, Verdict
 
 __all__ = [
+    "SAFE_METHODS",
     "Call",
     "Resend",
     "Wire",
@@ -53,6 +54,10 @@ class Resend(Enum):
     """The body can be read only once: never."""
     THEIRS = "theirs"
     """The code gave its client retries of its own: those are its wish, and ours would multiply with them."""
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+"""Those that are idempotent by definition (RFC 9110, 9.2.2)."""
 
 
 class Wire(Protocol[R]):

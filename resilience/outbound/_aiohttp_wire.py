@@ -7,7 +7,7 @@ from ..call import Call, Resend
 from ..classify import Verdict, of_status
 from ._aiohttp_library import Library
 from ._aiohttp_wishes import resend_class
-from ._httpx_wishes import one_time
+from ._credentials import one_time
 from .headers import outgoing
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..call import Resend
+from ..call import SAFE_METHODS, Resend
 from .headers import is_key
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["limits", "resend_class"]
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _EARLIER = 0.005
 """Seconds that our bound comes before aiohttp's own, which would end the call as a mere cancellation."""
 
@@ -39,7 +38,7 @@ def resend_class(request: "aiohttp.ClientRequest", in_memory: type, multipart: t
     body = request.body
     if body and not _replayable(body, in_memory, multipart):
         return Resend.ONE_SHOT
-    if request.method in _SAFE:
+    if request.method in SAFE_METHODS:
         return Resend.SAFE
     return Resend.KEYED if is_key(request.headers.get("idempotency-key")) else Resend.UNSAFE
 

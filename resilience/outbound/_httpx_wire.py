@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ..call import Call, Resend
 from ..classify import Verdict, of_status
 from ..stale import Snapshot
+from ._credentials import one_time
 from ._httpx_bodies import Chunks
 from ._httpx_headers import Telling
 from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
 from ._httpx_reads import bound
-from ._httpx_wishes import bound_to, cut_to, one_time, resend_class
+from ._httpx_wishes import bound_to, cut_to, resend_class
 
 if TYPE_CHECKING:
     import httpx

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..call import Resend
+from ..call import SAFE_METHODS, Resend
 from .headers import is_key
 
 if TYPE_CHECKING:
@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
     from ..settings import ResilienceSettings
 
-__all__ = ["bound_to", "cut_to", "limits", "one_time", "resend_class", "widened"]
+__all__ = ["bound_to", "cut_to", "limits", "resend_class", "widened"]
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _PHASES = ("connect", "read", "write", "pool")
-_ONE_TIME = {"digest": "nc=", "oauth": "oauth_nonce=", "hawk": "nonce="}
 
 Timeouts = Mapping[str, float | None]
 """httpx's four phases in seconds, None for no bound."""
@@ -62,23 +60,9 @@ def resend_class(request: "httpx.Request", replayable: type) -> Resend:
     """May this request be sent again? RFC 9110, 9.2.2, and draft-ietf-httpapi-idempotency-key-header."""
     if not isinstance(request.stream, replayable) and not _form_in_memory(request.stream):
         return Resend.ONE_SHOT
-    if request.method in _SAFE:
+    if request.method in SAFE_METHODS:
         return Resend.SAFE
     return Resend.KEYED if is_key(request.headers.get("idempotency-key")) else Resend.UNSAFE
-
-
-def one_time(headers: Mapping[str, str]) -> bool:
-    """Whether the credentials of a request are spent once the peer has seen them, so that a second sending is a replay.
-
-    Digest with a nonce count (RFC 7616, 3.4), the nonces of OAuth 1 (RFC 5849, 3.3) and Hawk, and DPoP proofs
-    (RFC 9449, 11.1).
-    """
-    for name in ("authorization", "proxy-authorization"):
-        scheme, _, told = headers.get(name, "").partition(" ")
-        mark = _ONE_TIME.get(scheme.lower())
-        if mark is not None and mark in told:
-            return True
-    return "dpop" in headers
 
 
 def _form_in_memory(stream: object) -> bool:

@@ -8,10 +8,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from ..call import Call, Resend
+from ..call import SAFE_METHODS, Call, Resend
 from ..classify import Verdict, of_status
 from . import _urllib3_library as library
-from ._httpx_wishes import one_time
+from ._credentials import one_time
 from ._urllib3_body import unbound
 from ._urllib3_wishes import Wish, cut, limits
 from .headers import is_key, milliseconds, outgoing
@@ -39,7 +39,6 @@ Ended = Callable[[BaseException | None, object], None]
 
 SHORTEST = 0.001
 _FAILED = 400
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _IN_MEMORY = (bytes, str, bytearray, memoryview)
 _NEVER = (Resend.ONE_SHOT, Resend.THEIRS)
 _PORTS = {"http": 80, "https": 443}
@@ -180,7 +179,7 @@ def resend_class(method: str, body: object, headers: Headers) -> Resend:
     """May this request be sent again? RFC 9110, 9.2.2, and draft-ietf-httpapi-idempotency-key-header."""
     if body is not None and not isinstance(body, _IN_MEMORY):
         return Resend.ONE_SHOT
-    if method in _SAFE:
+    if method in SAFE_METHODS:
         return Resend.SAFE
     keyed = is_key(headers.get("Idempotency-Key"))
     if not keyed and type(headers) is dict:

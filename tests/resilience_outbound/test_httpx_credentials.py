@@ -5,7 +5,7 @@ import re
 import pytest
 
 from handrail.resilience.events import NotRetried
-from handrail.resilience.outbound._httpx_wishes import one_time
+from handrail.resilience.outbound._credentials import one_time
 
 CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'
 
