@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -17,7 +17,10 @@ from handrail.resilience.policy import Tools
 from handrail.resilience.registry import Registry
 from handrail.resilience.settings import ResilienceSettings
 from handrail.tracing import outbound
-from handrail.tracing.testing import Spans, as_global
+from handrail.tracing.testing import Spans
+
+if TYPE_CHECKING:
+    from tests.tracing_outbound.conftest import Measure
 
 
 class Peer:
@@ -72,13 +75,6 @@ async def get(url: str, **options: Any) -> int:
 @pytest.fixture
 def peer() -> Peer:
     return Peer()
-
-
-@pytest.fixture
-def spans() -> Iterator[Spans]:
-    found = Spans()
-    with as_global(found.provider):
-        yield found
 
 
 @pytest.fixture
@@ -287,32 +283,16 @@ def test_headers_are_captured_where_asked_for(spans: Spans, peer: Peer, monkeypa
     assert found["http.response.header.content-type"] == ("text/plain; charset=utf-8",)
 
 
-def test_measure_is_told_of_each_attempt(spans: Spans, peer: Peer) -> None:
+def test_measure_is_told_of_each_attempt(spans: Spans, peer: Peer, measure: "Measure") -> None:
     """Method, origin, status, error and version of each, failed ones included."""
-    found: list[tuple[Any, ...]] = []
-
-    class Measure:
-        def end(
-            self,
-            method: str,
-            scheme: str,
-            host: str,
-            port: int | None,
-            status: int,
-            error_type: str | None,
-            version: str,
-            seconds: float,
-            span: Span,
-        ) -> None:
-            found.append((method, scheme, host, status, error_type, version))
-
-    undo = outbound.install(aiohttp, Measure)
+    undo = outbound.install(aiohttp, lambda: measure)
     peer.statuses = [503]
     peer.run(get)
     with pytest.raises(aiohttp.ServerDisconnectedError):
         peer.run(lambda url: get(url + "/gone"))
     undo()
     name = "aiohttp.client_exceptions.ServerDisconnectedError"
+    found = [(method, scheme, host, *rest) for method, scheme, host, _, *rest in measure.told]
     assert found == [
         ("GET", "http", "127.0.0.1", 503, "503", "1.1"),
         ("GET", "http", "127.0.0.1", 0, name, ""),

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -13,11 +13,14 @@ import urllib3
 from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
-from opentelemetry.trace import Span, SpanKind, StatusCode, format_span_id
+from opentelemetry.trace import SpanKind, StatusCode, format_span_id
 
 from handrail.tracing import outbound
 from handrail.tracing.outbound import _urllib3_contrib
-from handrail.tracing.testing import Spans, as_global
+from handrail.tracing.testing import Spans
+
+if TYPE_CHECKING:
+    from tests.tracing_outbound.conftest import Measure
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -52,44 +55,13 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def spans() -> Iterator[Spans]:
-    found = Spans()
-    with as_global(found.provider):
-        yield found
-
-
-class Measure:
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def end(
-        self,
-        method: str,
-        scheme: str,
-        host: str,
-        port: int | None,
-        status: int,
-        error_type: str | None,
-        version: str,
-        seconds: float,
-        span: Span,
-    ) -> None:
-        self.told.append((method, scheme, host, port, status, error_type, version))
-
-
-@pytest.fixture
-def measure() -> Measure:
-    return Measure()
-
-
-@pytest.fixture
 def call() -> SimpleNamespace:
     """On whose behalf requests are sent."""
     return SimpleNamespace(attempt=1, timed_out=False)
 
 
 @pytest.fixture
-def traced(spans: Spans, measure: Measure, call: SimpleNamespace) -> Iterator[None]:
+def traced(spans: Spans, measure: "Measure", call: SimpleNamespace) -> Iterator[None]:
     undo = outbound.install(urllib3, lambda: measure, lambda: call)
     yield
     undo()
@@ -109,7 +81,7 @@ Get = Callable[..., bytes]
 
 
 @WAYS
-def test_one_span_with_the_stable_names(traced: None, spans: Spans, measure: Measure, url: str, get: Get) -> None:
+def test_one_span_with_the_stable_names(traced: None, spans: Spans, measure: "Measure", url: str, get: Get) -> None:
     """A call is one CLIENT span and one duration, with the attributes that httpx has."""
     get(url + "/items?q=1&api_key=secret")
     (span,) = spans.finished
@@ -147,7 +119,7 @@ def test_traceparent_names_the_span_of_the_attempt(traced: None, spans: Spans, u
 
 
 @WAYS
-def test_failures(traced: None, spans: Spans, measure: Measure, url: str, get: Get) -> None:
+def test_failures(traced: None, spans: Spans, measure: "Measure", url: str, get: Get) -> None:
     """A status of 400 and more, and what breaks off, are errors with their type; measured too."""
     get(url + "/500")
     with pytest.raises((requests.ConnectionError, urllib3.exceptions.HTTPError)):
@@ -207,7 +179,7 @@ def test_suppressed_is_suppressed(traced: None, spans: Spans, url: str, get: Get
 
 @pytest.mark.parametrize("order", ["before", "after"])
 @WAYS
-def test_contrib_beside_us(spans: Spans, measure: Measure, url: str, get: Get, order: str) -> None:
+def test_contrib_beside_us(spans: Spans, measure: "Measure", url: str, get: Get, order: str) -> None:
     """A2: contrib's instrumentors before or after us: one span, one traceparent; their hooks apply to it."""
     both = (RequestsInstrumentor(), URLLib3Instrumentor())
     asked: dict[str, Any] = {"tracer_provider": spans.provider}
