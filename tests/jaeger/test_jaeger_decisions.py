@@ -62,7 +62,7 @@ def test_a_timeout_is_told_on_attempt_and_order(story: Story) -> None:
     order = root(trace, story.timed_out)
     (attempt,) = calls(trace, story.origins["shipping"], "POST")
     assert (attempt.status, attempt.attributes["error.type"]) == (ERROR, "timeout")
-    assert 3.0 <= (attempt.end - attempt.start) / 1e9 < 10
+    assert 2.5 <= (attempt.end - attempt.start) / 1e9 < 10  # the time runs from before the span begins
     assert _decisions(order) == ["handrail.timeout", "handrail.retry.refused"]
     timeout, refused = (event.attributes for event in order.events[:2])
     assert (timeout["handrail.policy"], timeout["handrail.timeout.limit"]) == ("attempt_timeout", 3)
