@@ -123,7 +123,12 @@ class DeadlineExceeded(TimedOut):
 
 
 class SettingsError(HandrailError, ValueError):
-    """A setting is unknown, malformed or contradicts another; the message says which and what is allowed."""
+    """A setting is unknown, malformed or contradicts another; the message says which and what is allowed.
+
+    `problems` has each setting by itself, for tools; empty where it is not about single ones.
+    """
+
+    problems: tuple[object, ...] = ()
 
 
 for _public in (

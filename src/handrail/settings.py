@@ -180,7 +180,9 @@ def load(
 
     found = resolve(arguments, environ, cwd)
     if found.problems and found.settings.enabled:
-        raise SettingsError(message(found.problems))
+        error = SettingsError(message(found.problems))
+        error.problems = found.problems
+        raise error
     return found.settings
 
 

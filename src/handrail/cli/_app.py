@@ -5,25 +5,34 @@ import sys
 import traceback
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .._settings_values import Problem
 from ..settings import Settings
 from ._findings import Finding
+
+if TYPE_CHECKING:
+    from ..resilience.errors import SettingsError
 
 __all__ = ["settings_of"]
 
 
-def settings_of(target: str, folder: Path) -> tuple[Settings | None, list[Finding]]:
+def settings_of(target: str, folder: Path, known: tuple[Problem, ...] = ()) -> tuple[Settings | None, list[Finding]]:
     """Import `module:app`, as servers write it, or `module:make()`; its own output goes to stderr.
 
-    The settings that handrail runs with then; None where the import failed or handrail is not on.
+    The settings that handrail runs with then; None where the import failed or handrail is not on. `known` are
+    problems that are told already.
     """
     from .. import _wire
+    from ..resilience.errors import SettingsError
 
     sys.path.insert(0, str(folder))  # where servers look
     try:
         # Whatever the service prints must not stand in our own output.
         with contextlib.redirect_stdout(sys.stderr):
             _load(target)
+    except SettingsError as error:
+        return None, _refused(target, folder, error, known)
     except (Exception, SystemExit) as error:
         return None, [_failed(target, folder, error)]
     process = _wire.current()
@@ -42,17 +51,49 @@ def _load(target: str) -> None:
         found()
 
 
+_OURS = str(Path(__file__).parent.parent)
+
+
+def _refused(target: str, folder: Path, error: "SettingsError", known: tuple[Problem, ...]) -> list[Finding]:
+    """What the code itself gives to protect(): settings like any, but for where they stand."""
+    place = _place(error, folder, _OURS)
+    problems = [problem for problem in error.problems if isinstance(problem, Problem)]
+    out = [
+        Finding(
+            id="HR001",
+            severity="error",
+            what=f"{problem.setting} cannot be used: the service does not start with it",
+            where=f"{problem.origin} of the code, {place}" if problem.origin == "argument" else problem.origin,
+            mend=problem.allowed,
+        )
+        for problem in problems
+        if problem not in known
+    ]
+    if not problems:
+        what = f"{target} cannot be imported: {_one_line(error)}"
+        out.append(Finding(id="HR001", severity="error", what=what, where=place, mend="correct what the error names"))
+    return out
+
+
 def _failed(target: str, folder: Path, error: BaseException) -> Finding:
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
-    said = "; ".join(line.strip() for line in str(error).splitlines())
     return Finding(
         id="HR005",
         severity="error",
-        what=f"{target} cannot be imported: {type(error).__name__}: {said}",
-        where=f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(folder),
+        what=f"{target} cannot be imported: {type(error).__name__}: {_one_line(error)}",
+        where=_place(error, folder, __file__),
         mend="name it as a server is given it, in the folder where that starts; else see what the error says",
     )
+
+
+def _one_line(error: BaseException) -> str:
+    return "; ".join(line.strip() for line in str(error).splitlines())
+
+
+def _place(error: BaseException, folder: Path, beside: str) -> str:
+    """The innermost file and line, but for those whose names begin with `beside`; the folder where there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [one for one in frames if not one.filename.startswith(beside) and "importlib" not in one.filename]
+    return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else str(folder)
 
 
 def _not_on(target: str) -> Finding:

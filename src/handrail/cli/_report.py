@@ -101,7 +101,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin
     found = resolve_settings({}, environ, cwd)
     app_findings: list[Finding] = []
     if app is not None:
-        in_force, app_findings = _app.settings_of(app, cwd)
+        in_force, app_findings = _app.settings_of(app, cwd, found.problems)
         found = found if in_force is None else replace(found, settings=in_force)
     unusable = next((problem.name for problem in found.problems if problem.name in _probe.VARIABLES), "")
     libraries, library_findings = _installed.libraries()
