@@ -28,8 +28,8 @@ print(port)
 """
 
 
-def _settings(store: Path) -> TracingSettings:
-    return resolve(environ={"HANDRAIL_TRACES_DIR": str(store)}).settings.tracing
+def _settings(store: Path, service: str) -> TracingSettings:
+    return resolve(environ={"HANDRAIL_TRACES_DIR": str(store), "OTEL_SERVICE_NAME": service}).settings.tracing
 
 
 def test_a_process_is_read_by_another(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_process_is_read_by_another(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     target = f"127.0.0.1:{done.stdout.strip()}"
     assert done.stderr.count(f"{script}:7 connects to {target} past handrail") == 1
-    (found,) = unguarded(_settings(tmp_path / "traces"))
+    (found,) = unguarded(_settings(tmp_path / "traces", tmp_path.name))
     assert (found.id, found.severity) == ("HR043", "warning")
     assert target in found.what
     assert found.where.startswith(f"{script}:7, in ")
@@ -56,9 +56,21 @@ def test_databases_are_information(tmp_path: Path) -> None:
     notes = [Note(target=f"db{n}:5432", place="a.py:1", known=True) for n in range(9)]
     notes += [Note(target=f"api{n}:80", place="a.py:2", known=False) for n in range(9)]
     write(tmp_path, "order", notes)
-    found = unguarded(_settings(tmp_path))
+    found = unguarded(_settings(tmp_path, "order"))
     assert [one.id for one in found] == ["HR043"] * 5 + ["HR044"] * 5
     assert found[0].where == f"a.py:2, in order, pid {os.getpid()}"
+
+
+def test_other_services_are_not_told_of(tmp_path: Path) -> None:
+    """All projects of a user share one store by default: doctor speaks of the one that it was asked about."""
+    write(tmp_path, "order", [Note(target="api:80", place="a.py:1", known=False)])
+    mine = tmp_path / f"unguarded-{os.getpid()}.json"
+    (tmp_path / "unguarded-1.json").write_text(
+        mine.read_text().replace('"order"', '"blog"').replace("api:80", "cms:80")
+    )
+    assert sorted(one.service for one in noted(tmp_path)) == ["blog", "order"]
+    assert [one.what.split()[2] for one in unguarded(_settings(tmp_path, "order"))] == ["api:80"]
+    assert unguarded(_settings(tmp_path, "shop")) == []
 
 
 def test_notes_are_bounded_and_forgotten(tmp_path: Path) -> None:

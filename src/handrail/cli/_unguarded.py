@@ -11,10 +11,14 @@ _SHOWN = 5
 
 
 def unguarded(settings: TracingSettings) -> list[Finding]:
-    """One finding for each destination, the newest few: those at the ports of databases and the like come last."""
+    """One finding for each destination, the newest few: those at the ports of databases and the like come last.
+
+    Of this service alone: other projects of this machine may have the same store, and are not what was asked about.
+    """
     found: dict[str, Noted] = {}
     for entry in noted(settings.store):
-        found.setdefault(entry.note.target, entry)
+        if entry.service == settings.service_name:
+            found.setdefault(entry.note.target, entry)
     said = [entry for entry in found.values() if not entry.note.known]
     known = [entry for entry in found.values() if entry.note.known]
     return [_finding(entry) for entry in (*said[:_SHOWN], *known[:_SHOWN])]
