@@ -8,6 +8,7 @@ from .backoff import full_jitter, retry_after_seconds
 from .call import Call, Resend, discard_stale, discard_stale_sync
 from .errors import Rejected, RetryBudgetSpent
 from .events import RetriesExhausted, RetryScheduled
+from .keyed import IN_FLIGHT
 from .policy import Next, NextSync
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Resends(Generic[R]):
         self._policy = policy
         self._call = call
         self._last = Future.construct(1, result if error is None else error, has_exception=error is not None)
+        self._failed = self._last if self._last.failed else None
         self._begun = False
         self._refused = False
         self._hindrance: str | None = None
@@ -90,8 +92,18 @@ class Resends(Generic[R]):
         return result
 
     def _learned(self, result: R) -> R:
-        if self._call.resend is not Resend.SAFE:
-            self._policy.learn(self._call, result)
+        call = self._call
+        if call.resend is Resend.SAFE:
+            return result
+        self._policy.learn(call, result)
+        reason = self._policy.refused_key(call, result)
+        if reason is not None and self._failed and (reason != IN_FLIGHT or call.attempt >= self._policy.attempts):
+            # The code gave no key, and would not understand: what became of its request is what happened before.
+            call.stale = result
+            self._last = self._failed
+            self._refused = True
+            self._policy.refuse(call, f"key_{reason.replace('-', '_')}")
+            return self._outcome()
         return result
 
     def _begins(self) -> bool:
@@ -124,6 +136,8 @@ class Resends(Generic[R]):
         if outcome is None or not isinstance(outcome.exception(), Exception | None):
             return False  # cancelled, or the interpreter ends
         self._last = outcome
+        if outcome.failed:
+            self._failed = outcome
         result = None if outcome.failed else outcome.result()
         refused = "" if self._refused else self._policy.forbids(self._call, result)
         if refused is None:

@@ -5,10 +5,13 @@ from contextlib import suppress
 from contextvars import ContextVar
 from enum import Enum
 from math import inf
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from .bound import current_deadline, deadline
 from .classify import OK, Verdict
+
+if TYPE_CHECKING:
+    from .keyed import Key
 
 __all__ = [
     "SAFE_METHODS",
@@ -157,7 +160,7 @@ class Call(Generic[R]):
         """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
         self.used_up = False
         """It failed for good, though the rules would let it be sent again: enough is enough, for whoever asks too."""
-        self.key: str | None = None
+        self.key: Key | None = None
         """The Idempotency-Key that handrail gave this call: the same on every attempt."""
         self.timer: Expirable | None = None
         """The running attempt's timer: tells a timeout of ours from a cancellation."""

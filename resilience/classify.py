@@ -17,6 +17,7 @@ __all__ = [
     "CONNECT",
     "CUT_SHORT",
     "FOREIGN",
+    "MISDIRECTED",
     "MISUSE",
     "NETWORK",
     "OK",
@@ -71,8 +72,12 @@ CANCELLED = Verdict("cancelled", Count.NEUTRAL)
 BUSY = Verdict("409", Count.SUCCESS)
 """An answer like any other; to a request sent again with its key it may say that the first is still at work."""
 
+MISDIRECTED = Verdict("421", Count.SUCCESS, transient=True, never_left=True)
+"""The peer refused a key of ours, which relies on the store of another instance, before it did anything."""
+
 _BY_STATUS: dict[int, Verdict] = {
     409: BUSY,
+    421: Verdict("421", Count.SUCCESS),
     **{status: Verdict(str(status), Count.FAILURE, transient=True) for status in (408, 429, 502, 503, 504)},
     **{status: Verdict(str(status), Count.FAILURE) for status in range(505, 600)},
     500: Verdict("500", Count.FAILURE, transient=True, safe_only=True),

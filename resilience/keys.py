@@ -2,21 +2,23 @@
 
 draft-ietf-httpapi-idempotency-key-header: one key per logical call, the same on every attempt. A peer that honours keys
 says so in its answers (`idempotency-key-honoured: ?1`); from then on POST and PATCH to it are retried like GET.
+
+Behind one origin there may be several instances, each with a store of its own, and the second attempt may meet another
+than the first. So a peer names its store (`?1;store="6c0f..."`), a key names the store that it relies on, and an
+instance with another store refuses it before it does anything (421): the call then goes out once more without a key,
+as it would have without us.
 """
 
 from typing import Any
-from uuid import uuid4
 
 from .call import Call, Resend
+from .classify import MISDIRECTED
 from .events import KeysHonoured
+from .keyed import HONOURED, HONOURS, MISDIRECTED_KEY, REFUSED, Key, advertised
 from .policy import Tools
 
 __all__ = ["HONOURED", "HONOURS", "METHODS", "Keys"]
 
-HONOURS = "idempotency-key-honoured"
-"""The response header by which a service says that a key makes POST and PATCH safe to send to it again."""
-HONOURED = "?1"
-"""Its value: a structured-field boolean (RFC 9651, 3.3.6). Anything else says that keys are not honoured."""
 METHODS = frozenset({"POST", "PATCH"})
 """The methods that a key makes safe; the only ones that are given one, and whose answers are looked at."""
 
@@ -32,15 +34,18 @@ class Keys:
     Never assumed: an origin that has not said it gets no key (mode `auto`). It is taken back by the first answer to a
     POST or PATCH that does not say it again; answers of 502, 503 and 504 without it leave things as they are, since a
     gateway gives them in the place of the peer; and it is forgotten after `BELIEVED` seconds without another answer.
+    An origin that was heard to have two stores is not believed for as long.
     """
 
-    __slots__ = ("_tools", "_until", "honoured", "target")
+    __slots__ = ("_split_until", "_store", "_tools", "_until", "honoured", "target")
 
     def __init__(self, target: str, tools: Tools | None = None) -> None:
         self.target = target
         self.honoured = False
         """What the peer said last."""
         self._until = 0.0
+        self._store = ""
+        self._split_until = 0.0
         self._tools = tools or Tools()
 
     def give(self, call: Call[Any], mode: str) -> None:
@@ -48,7 +53,7 @@ class Keys:
         if call.resend is not Resend.UNSAFE or call.operation not in METHODS:
             return
         if mode == "always" or (mode == "auto" and self._holds(call)):
-            call.key = f'"{uuid4()}"'
+            call.key = Key.new(self._store if mode == "auto" else "")
             call.resend = Resend.KEYED
 
     def lapsed(self, call: Call[Any], mode: str) -> bool:
@@ -59,11 +64,31 @@ class Keys:
         """Hear what an answer to an unsafe call says of keys."""
         if call.operation not in METHODS:
             return
-        if call.wire.header(result, HONOURS) == HONOURED:
-            self._until = self._tools.clock.now() + BELIEVED
-            self._change(call, True)
+        store = advertised(call.wire.header(result, HONOURS))
+        if store is not None:
+            self._heard(call, store)
         elif call.verdict.cause not in _BETWEEN:
             self._change(call, False)
+        if call.verdict.cause == "421" and call.attempt == 1 and self.refused(call, result) == MISDIRECTED_KEY:
+            call.key = None
+            call.resend = Resend.UNSAFE
+            call.verdict = MISDIRECTED
+
+    def refused(self, call: Call[Any], result: object) -> str | None:
+        """The reason for which an answer refuses a key that we gave; None where it is an answer to the request."""
+        return None if call.key is None else call.wire.header(result, REFUSED)
+
+    def _heard(self, call: Call[Any], store: str) -> None:
+        now = self._tools.clock.now()
+        if now < self._split_until:
+            return
+        if self.honoured and store != self._store:
+            self._split_until = now + BELIEVED
+            self._change(call, False)
+            return
+        self._store = store
+        self._until = now + BELIEVED
+        self._change(call, True)
 
     def _holds(self, call: Call[Any]) -> bool:
         if self.honoured and self._tools.clock.now() > self._until:

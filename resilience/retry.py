@@ -10,6 +10,7 @@ from .budget import Budget
 from .call import Call, Resend
 from .classify import BUSY
 from .events import NotRetried
+from .keyed import IN_FLIGHT
 from .keys import Keys
 from .policy import Next, NextSync, Tools
 from .rules import may_resend
@@ -158,9 +159,7 @@ class Retry:
         if call.key is not None and self._keys is not None and self._keys.lapsed(call, self._key_mode):
             call.resend = Resend.UNSAFE
         if not call.verdict.transient:
-            # A peer that honours keys answers so while it is at work on the attempt before (the IETF draft).
-            waits = call.verdict is BUSY and call.attempt > 1 and call.resend is Resend.KEYED
-            return None if waits else ""
+            return None if call.verdict is BUSY and self._busy(call, result) else ""
         if not may_resend(call.verdict, call.resend):
             reason = _REASONS.get(call.resend, "unsafe_method")
         elif result is not None and (call.wire.header(result, OVERLOADED) or "").strip().lower() == "true":
@@ -169,6 +168,16 @@ class Retry:
             return None
         self.refuse(call, reason)
         return reason
+
+    def _busy(self, call: Call[R], result: R | None) -> bool:
+        """Whether a 409 says that the peer is at work on the attempt before (the IETF draft)."""
+        if call.attempt == 1 or call.resend is not Resend.KEYED:
+            return False
+        return self.refused_key(call, result) in (None, IN_FLIGHT)
+
+    def refused_key(self, call: Call[R], result: R | None) -> str | None:
+        """The reason for which an answer refuses our key; None where it is an answer to the request."""
+        return None if self._keys is None or result is None else self._keys.refused(call, result)
 
     def refuse(self, call: Call[R], reason: str) -> None:
         """Tell that there is no further attempt, and why."""

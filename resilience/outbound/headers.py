@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..keyed import STORE
+
 if TYPE_CHECKING:
     from ..call import Call
     from ..policy import Tools
@@ -53,6 +55,8 @@ def outgoing(
         found.append((names.attempt, str(call.attempt)))
     if call.key is not None and names.key:
         found.append((names.key, call.key))
+        if call.key.store:
+            found.append((STORE, f'"{call.key.store}"'))
     return found
 
 
