@@ -4,13 +4,24 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ._ranges import BOUNDS
 from .settings import ResilienceSettings
 
-__all__ = ["DEFAULT_PORTS", "PER_ORIGIN", "OriginRule", "laid", "normal", "parts", "sample", "settings_of", "text_of"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "PER_ORIGIN",
+    "OriginRule",
+    "ascii_name",
+    "laid",
+    "normal",
+    "parts",
+    "sample",
+    "settings_of",
+    "text_of",
+]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -20,6 +31,7 @@ PER_ORIGIN = frozenset(spec.name for spec in fields(ResilienceSettings)) - {"max
 _PATTERN = re.compile(
     r"(?:(?P<scheme>[a-z][a-z0-9+.-]*)://)?(?P<host>\[[0-9a-f:.]+\]|[^\s/:@?#\[\]]+)(?::(?P<port>[0-9]{1,5}|\*))?/?"
 )
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490, 3.1
 _LABELS = r"[^.]+(?:\.[^.]+)*"
 
 Key = tuple[str, str, int]
@@ -41,7 +53,7 @@ class OriginRule:
         """Whether the pattern means this origin. Behind a Unix socket the name in the URL counts."""
         scheme, host, port = origin
         wanted, hosts, number = _compiled(self.pattern)
-        if wanted not in ("", scheme) or not hosts.fullmatch(_ascii(host.partition("@")[0])):
+        if wanted not in ("", scheme) or not hosts.fullmatch(ascii_name(host.partition("@")[0])):
             return False
         return number == "*" or port == (int(number) if number else DEFAULT_PORTS.get(scheme))
 
@@ -119,20 +131,33 @@ def _compiled(pattern: str) -> tuple[str, re.Pattern[str], str]:
     found = _PATTERN.fullmatch(pattern)
     if found is None:
         raise ValueError(f"{pattern!r} is not in its normal form")
-    host = _ascii(found["host"].strip("[]"))
+    host = ascii_name(found["host"].strip("[]"))
     if host == "*":
         return found["scheme"] or "", re.compile(".*"), found["port"] or ""
     labels = [_LABELS if label == "*" else _label(label) for label in host.split(".")]
     return found["scheme"] or "", re.compile(r"\.".join(labels)), found["port"] or ""
 
 
-def _ascii(host: str) -> str:
-    """A name as it stands in the DNS: people and client libraries write it either way."""
-    if host.isascii():
-        return host
+@lru_cache(maxsize=1024)
+def ascii_name(host: str) -> str:
+    """A name as it stands in the DNS: people and client libraries write it either way.
+
+    By UTS 46 and IDNA 2008 as the client libraries do, which ask a name with an eszett for what it is; what that
+    refuses by the elder IDNA, and what no rule can read is left as it is.
+    """
+    return host if host.isascii() else ".".join(map(_ascii_label, _DOTS.split(host)))
+
+
+def _ascii_label(label: str) -> str:
+    if label.isascii():
+        return label.lower()
+    with suppress(ImportError, UnicodeError):
+        import idna  # it comes with anyio and with most client libraries; most services have no such name
+
+        return idna.encode(label, uts46=True).decode()
     with suppress(UnicodeError):
-        return host.encode("idna").decode()
-    return host
+        return label.encode("idna").decode()
+    return label
 
 
 def _label(text: str) -> str:

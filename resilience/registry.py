@@ -11,7 +11,7 @@ from ._routes import matching
 from .circuit import CircuitBreaker
 from .defaults import OriginState, standard
 from .fallback import Fallback
-from .origins import Key, OriginRule, settings_of, text_of
+from .origins import Key, OriginRule, ascii_name, settings_of, text_of
 from .overrides import Override, at_hand
 from .pipeline import Pipeline
 from .policy import Tools
@@ -173,6 +173,13 @@ class Registry:
             return sorted(self._entries.values(), key=lambda entry: entry.target)
 
     def _make(self, key: Key) -> Entry:
+        if not key[1].isascii():  # some client libraries say a name in letters, others as the DNS has it: one origin
+            name, at, socket = key[1].partition("@")
+            key = (key[0], f"{ascii_name(name)}{at}{socket}", key[2])
+            entry = self._entries.get(key)
+            if entry is not None:
+                entry.used = True
+                return entry
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:

@@ -1,9 +1,12 @@
 """What people and admin endpoints do with breakers: look, hold one open, close it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from math import isinf
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from .resilience.origins import ascii_name
 
 if TYPE_CHECKING:
     from .resilience.circuit import CircuitBreaker
@@ -108,6 +111,10 @@ class Breakers(Mapping[str, Breaker]):
 
     def __getitem__(self, target: str) -> Breaker:
         known = self._known()
+        if target not in known and not target.isascii():  # a name in letters; targets have it as the DNS has
+            scheme, _, rest = target.partition("://")
+            name = re.split("[:/]", rest, maxsplit=1)[0]
+            target = f"{scheme}://{ascii_name(name)}{rest[len(name) :]}"
         if target not in known:
             raise KeyError(f"no breaker for {target!r}; there are: {', '.join(known) or 'none'}")
         return Breaker(known[target])

@@ -1,10 +1,16 @@
 """`handrail.breakers()`: what people and admin endpoints do with breakers."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import aiohttp
+import httpx
+import httpx2
 import pytest
+import requests
+import urllib3
 
 import handrail
 from handrail import _wire
@@ -95,3 +101,53 @@ def test_what_is_no_origin_is_refused(process: _wire.Process, url: str) -> None:
     """A name alone says neither scheme nor port."""
     with pytest.raises(ValueError, match="no http or https URL"):
         handrail.breakers().of(url)
+
+
+LETTERS = "http://bücher.example:8003"
+
+
+def _by_aiohttp(url: str) -> None:
+    async def main() -> None:
+        async with aiohttp.ClientSession() as session:
+            await session.get(url)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "get",
+    [
+        httpx.get,
+        httpx2.get,
+        lambda url: requests.get(url, timeout=1),
+        lambda url: urllib3.PoolManager().request("GET", url),
+        _by_aiohttp,
+    ],
+    ids=["httpx", "httpx2", "requests", "urllib3", "aiohttp"],
+)
+@pytest.mark.parametrize("called", [LETTERS, "http://xn--bcher-kva.example:8003"])
+def test_a_name_in_letters_is_the_one_that_is_called(
+    process: _wire.Process, get: Callable[[str], object], called: str
+) -> None:
+    """Clients say it in letters or as the DNS has it: one origin, one breaker, found by either."""
+    handrail.breakers().of(LETTERS).isolate()
+    with pytest.raises(CircuitOpen):
+        get(called)
+    (found,) = handrail.breakers()
+    assert found == "http://xn--bcher-kva.example:8003"
+    assert handrail.breakers()[LETTERS].isolated
+    assert handrail.breakers().of(found).isolated
+
+
+def test_names_that_the_dns_tells_apart_are_apart(process: _wire.Process) -> None:
+    """With an eszett a name is another one than with two s (IDNA 2008), as it is to the clients."""
+    handrail.breakers().of("https://straße.example").isolate()
+    assert not handrail.breakers().of("https://strasse.example").isolated
+    assert len(handrail.breakers()) == 2
+
+
+def test_what_is_no_name_is_an_origin_nevertheless(process: _wire.Process) -> None:
+    """No rule reads it: it is kept as it is written, and nothing fails."""
+    name = "http://" + "ü" * 80
+    handrail.breakers().of(f"{name}/").isolate()
+    assert handrail.breakers()[name].isolated
