@@ -63,24 +63,34 @@ class Pipeline:
 
     def __init__(self, *policies: Policy) -> None:
         self.policies = policies
-        run: Next[Any] = _wire
-        run_sync: NextSync[Any] = _wire_sync
-        for policy in reversed(policies):
-            run = policy.wrap(run)
-            run_sync = policy.wrap_sync(run_sync)
-        self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
-        self._run_sync = run_sync
+        # Each form is made by the first call that needs it: hardly an origin is called in both.
+        self._run: Callable[[Call[Any]], Coroutine[Any, Any, Any]] | None = None
+        self._run_sync: NextSync[Any] | None = None
 
     def run(self, call: Call[R]) -> Coroutine[Any, Any, R]:
         """Drive the call on the running loop. Raises what the wire raised, or a HandrailError."""
         # As it is: a coroutine of its own would cost as much as a policy.
-        result: Coroutine[Any, Any, R] = self._run(call)
+        result: Coroutine[Any, Any, R] = (self._run or self._nested())(call)
         return result
 
     def run_sync(self, call: Call[R]) -> R:
         """The same on the current thread."""
-        result: R = self._run_sync(call)
+        result: R = (self._run_sync or self._nested_sync())(call)
         return result
+
+    def _nested(self) -> Callable[[Call[Any]], Coroutine[Any, Any, Any]]:
+        run: Next[Any] = _wire
+        for policy in reversed(self.policies):
+            run = policy.wrap(run)
+        self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
+        return self._run
+
+    def _nested_sync(self) -> NextSync[Any]:
+        run: NextSync[Any] = _wire_sync
+        for policy in reversed(self.policies):
+            run = policy.wrap_sync(run)
+        self._run_sync = run
+        return run
 
     def __repr__(self) -> str:
         return " > ".join([*(repr(policy) for policy in self.policies), "call"])
