@@ -139,12 +139,12 @@ class Follower:
         found = resolve(self._arguments, self._environ, self._folder)
         name = found.file.name
         own = self._known[0]
-        if name is None or (name == OWN and own is not None and own[1] == 0):
-            self._say(f"{OWN} is gone or empty: the settings stay as they were")
-        elif found.problems:
+        if name is not None and found.problems:
             self._say(
                 f"{name} has changed and cannot be used, the settings stay as they were: {message(found.problems)}"
             )
+        elif name is None or (name == OWN and own is not None and own[1] == 0):
+            self._say(f"{OWN} is gone or empty: the settings stay as they were")
         else:
             self._said = ""
             self._apply(found)

@@ -1,5 +1,7 @@
 """Reads `handrail.toml`, or `[tool.handrail]` of `pyproject.toml`, in the working directory."""
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,16 @@ __all__ = ["SettingsFile", "read"]
 
 OWN = "handrail.toml"
 PROJECT = "pyproject.toml"
+
+LONGEST = 1024 * 1024
+"""Bytes of a settings file that are read."""
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +68,9 @@ def read(folder: Path) -> SettingsFile:
 
 def _load(path: Path) -> tuple[dict[str, object] | None, str | None]:
     """The document, or why there is none; both None where the file does not exist."""
-    try:
-        raw = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None, None
-    except OSError as error:
-        return None, f"cannot be read: {error.strerror or error}"
+    raw, why = _bytes(path)
+    if raw is None or why is not None:
+        return None, why
     import tomllib  # 3 ms that a service without a settings file need not pay
 
     try:
@@ -76,6 +85,38 @@ def _load(path: Path) -> tuple[dict[str, object] | None, str | None]:
         # Of the end the parser says no line.
         end = f"at line {len(raw.splitlines())}, the end of the file"
         return None, f"is not valid TOML: {error}".replace("at end of document", end)
+
+
+def _bytes(path: Path) -> tuple[bytes | None, str | None]:
+    """What the file holds, or its beginning and why it cannot be used; both None where it does not exist.
+
+    Only a file is opened: a FIFO would wait for its writer, a device may do anything, and neither may a start or the
+    thread that follows the file.
+    """
+    try:
+        found = path.stat()
+        if stat.S_ISCHR(found.st_mode) and found.st_rdev == Path(os.devnull).stat().st_rdev:
+            return b"", None  # put there to hide a file, as systemd and containers do
+        if not stat.S_ISREG(found.st_mode):
+            return None, f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}; a file is wanted"
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(handle, "rb") as file:
+            # Of what is opened: another may have come into its place since.
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None, "is no longer a file"
+            raw = file.read(LONGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, f"is a link to {_aim(path)}, which does not exist" if path.is_symlink() else None
+    except OSError as error:
+        return None, f"cannot be read: {error.strerror or error}"
+    return raw, f"is longer than {LONGEST >> 20} MiB" if len(raw) > LONGEST else None
+
+
+def _aim(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return "something"
 
 
 def _section(
@@ -96,10 +137,7 @@ def _section(
 
 
 def _mentions_us(path: Path) -> bool:
-    try:
-        return b"[tool.handrail" in path.read_bytes()
-    except OSError:
-        return False
+    return b"[tool.handrail" in (_bytes(path)[0] or b"")
 
 
 def _project_name(document: Mapping[str, object] | None) -> str | None:

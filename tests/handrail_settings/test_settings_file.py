@@ -1,9 +1,14 @@
 """handrail.toml and [tool.handrail]: which one counts, and what is said of one that cannot be read."""
 
+import errno
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from handrail import SettingsError
 from handrail._settings_file import read
 from handrail.settings import load, resolve
 
@@ -64,7 +69,78 @@ def test_unreadable_file(tmp_path: Path) -> None:
     """A handrail.toml that cannot be opened is a problem, not an absent file."""
     (tmp_path / "handrail.toml").mkdir()
     (problem,) = read(tmp_path).problems
-    assert problem.allowed == "cannot be read: Is a directory"
+    assert problem.allowed == "is a folder; a file is wanted"
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _listening(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b"[tool.handrail]\n")
+        file.truncate(1 << 30)  # no byte of it takes room on the disk
+
+
+ODD = pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_fifo, "is a named pipe; a file is wanted"),
+        (_listening, "is a socket; a file is wanted"),
+        (lambda path: path.symlink_to("/dev/zero"), "is a device; a file is wanted"),
+        (_huge, "is longer than 1 MiB"),
+        (lambda path: path.symlink_to("nowhere.toml"), "is a link to nowhere.toml, which does not exist"),
+        (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels of symbolic links"),
+    ],
+    ids=["fifo", "socket", "device", "huge", "broken link", "link to itself"],
+)
+
+
+@ODD
+def test_what_is_no_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], why: str
+) -> None:
+    """It is refused by what it is: nobody waits for a pipe's writer, or reads a device or a gigabyte."""
+    monkeypatch.chdir(tmp_path)  # the path of a socket has a bound
+    make(Path("handrail.toml"))
+    with pytest.raises(SettingsError) as caught:
+        load({}, {}, tmp_path)
+    assert str(caught.value).endswith(f"handrail.toml' (file): {why}")
+
+
+@ODD
+def test_what_is_no_pyproject(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], why: str
+) -> None:
+    """Neither does it hold a start that has no settings in it; where it speaks of us it stops the start."""
+    monkeypatch.chdir(tmp_path)
+    make(Path("pyproject.toml"))
+    found = resolve({}, {}, tmp_path)
+    assert found.file.ignored == why
+    assert [problem.allowed for problem in found.problems] == ([why] if make is _huge else [])
+
+
+def test_a_file_hidden_by_the_null_device_is_empty(tmp_path: Path) -> None:
+    """As containers and systemd hide one: no setting, no error."""
+    (tmp_path / "handrail.toml").symlink_to(os.devnull)
+    assert (dict(read(tmp_path).values), read(tmp_path).problems) == ({}, ())
+
+
+def test_a_file_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so; root, who runs these tests here and there, may read everything."""
+    (tmp_path / "handrail.toml").touch()
+
+    def refused(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    (problem,) = read(tmp_path).problems
+    assert problem.allowed == "cannot be read: Permission denied"
 
 
 def test_table_of_pyproject_in_own_file(tmp_path: Path) -> None:

@@ -168,6 +168,33 @@ def test_a_bad_file_changes_nothing(service: Service, bad: str, said: str) -> No
     assert service.change(bad) == [line]
 
 
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "is a named pipe; a file is wanted"),
+        (Path.mkdir, "is a folder; a file is wanted"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nowhere, which does not exist"),
+        (lambda path: path.write_bytes(b"#" * (1024 * 1024 + 1)), "is longer than 1 MiB"),
+    ],
+    ids=["fifo", "folder", "broken link", "huge"],
+)
+def test_what_is_no_file_changes_nothing(service: Service, make: Callable[[Path], None], why: str) -> None:
+    """The thread that follows waits for no pipe: one warning says what is there, and a file is read again after it."""
+    service.start("attempts = 2\n")
+    path = service.folder / "handrail.toml"
+    path.rename(service.folder / "kept")
+    make(path)
+    (line,) = service.look()
+    assert line.startswith("WARNING handrail.toml has changed and cannot be used, the settings stay as they were: ")
+    assert line.endswith(why)
+    assert service.look() == []
+    assert service.entry().settings.attempts == 2
+    (service.folder / "kept").write_text("attempts = 3\n")
+    path.rename(service.folder / "odd")
+    (service.folder / "kept").rename(path)
+    assert service.look() == ["INFO handrail.toml read again: attempts 2 -> 3"]
+
+
 @pytest.mark.parametrize("how", ["gone", "empty"])
 def test_a_file_that_vanishes_changes_nothing(service: Service, how: str) -> None:
     """Deleted, or cut to nothing by an editor that is about to write: said once; when it is back, it is read."""
