@@ -113,15 +113,17 @@ class Backend(Protocol):
 
     def open(self) -> str:
         """Connect, make the tables, and return the store's identity: 16 or more random hex digits, made by whoever
-        came first and the same for all who share the store, however they call it.
+        came first and the same for all who share the store, however they call it. Called again to see whether a
+        store that was away is there.
         """
 
     def run(self, work: Sequence[Work]) -> list[Held | bool]:
         """Do it in the order given; one result for each: Held for Begin, bool for the others."""
 
     def tidy(self) -> None:
-        """Forget what is past its retention, and the oldest kept answers while the store is above its bound. Called
-        every few seconds while there is work; bounded in time (at most some hundred rows each).
+        """Forget what is past its retention, and the oldest kept answers while the store is above its bound: the
+        answer alone, not its key, which stays KEPT with the answer b"" until its retention ends. Called every few
+        seconds while there is work, and after some hundred pieces of it; bounded in time (some hundred rows each).
         """
 
     def close(self) -> None:
