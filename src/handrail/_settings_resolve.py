@@ -1,8 +1,6 @@
 """Lays argument, environment, file and default over each other, and notes where each value came from."""
 
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,9 +8,11 @@ from typing import Any, cast
 
 from ._settings_file import SettingsFile, read
 from ._settings_origins import OriginTables
+from ._settings_places import state_folder, working_folder
 from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
 from .resilience._ranges import BOUNDS
+from .resilience.replay.settings import IdempotencySettings
 from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings
@@ -44,6 +44,7 @@ _RESILIENCE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for s
     "throttle": Kind.NUMBER,
 }
 _SERVICE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(ServiceSettings)}
+_IDEMPOTENCY: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(IdempotencySettings)}
 
 KINDS: Mapping[str, Kind] = {
     "enabled": Kind.BOOL,
@@ -56,6 +57,7 @@ KINDS: Mapping[str, Kind] = {
     **TELLING,
     **_RESILIENCE,
     **_SERVICE,
+    **_IDEMPOTENCY,
     ORIGINS: Kind.ORIGINS,
 }
 """Every setting by its flat name."""
@@ -79,7 +81,7 @@ class Resolver:
     def __init__(self, arguments: Overrides, environ: Mapping[str, str], cwd: Path | None) -> None:
         self._arguments: Mapping[str, object] = dict(arguments)
         self._environ = environ
-        self._cwd = _working_folder() if cwd is None else cwd
+        self._cwd = working_folder() if cwd is None else cwd
         self._file = SettingsFile() if self._cwd is None else read(self._cwd)
         self._problems: list[Problem] = []
         self._broken: set[str] = set()
@@ -102,7 +104,9 @@ class Resolver:
             problem_details=bool(self._values.get("problem_details", True)),
             resilience=resilience,
             service=self._service(),
+            idempotency=self._idempotency(),
             tracing=tracing,
+            state=state_folder(self._environ),
             per_origin=self._tables.rules(),
             origins=self._origins | self._tables.sources(),
         )
@@ -180,6 +184,13 @@ class Resolver:
             self._out_of_range(name, value, f"must be {allowed}")
         return settings
 
+    def _idempotency(self) -> IdempotencySettings:
+        chosen: dict[str, Any] = {name: self._values[name] for name in _IDEMPOTENCY if name in self._values}
+        settings = IdempotencySettings(**chosen)
+        for name, value, allowed in settings.problems():
+            self._out_of_range(name, value, f"must be {allowed}")
+        return settings
+
     def _bow(self, settings: ResilienceSettings) -> ResilienceSettings:
         """Let a default give way to what was chosen: `total_timeout = 5` alone is no contradiction.
 
@@ -251,25 +262,9 @@ class Resolver:
             except RuntimeError:
                 self._out_of_range("traces_dir", str(chosen), "~ means nothing here: no home folder is known")
             return (self._cwd or Path()) / chosen
-        state = Path(self._environ.get("XDG_STATE_HOME", ""))
-        # The XDG specification: a relative path is invalid and must be ignored.
-        if state.is_absolute():
-            return state / "handrail" / "traces"
-        try:
-            home = Path(self._environ["HOME"]) if self._environ.get("HOME") else Path.home()
-        except RuntimeError:
-            # A container's numeric user without an entry in passwd.
-            return Path(tempfile.gettempdir(), f"handrail-{os.getuid()}", "traces")
-        return home / ".local" / "state" / "handrail" / "traces"
+        return state_folder(self._environ) / "traces"
 
 
 def _visible(name: str) -> str:
     """Nobody chose the name of a folder as that of a service: what it could not be is left out."""
     return "".join(letter for letter in name if letter.isprintable())[:LONGEST_NAME].strip()
-
-
-def _working_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:
-        return None  # deleted under us

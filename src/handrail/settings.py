@@ -32,6 +32,7 @@ from ._settings_file import SettingsFile
 from ._settings_values import Problem
 from .resilience.errors import SettingsError
 from .resilience.origins import OriginRule
+from .resilience.replay.settings import IdempotencySettings
 from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .tracing.settings import TracingSettings
@@ -118,6 +119,15 @@ class Overrides(OriginOverrides, total=False):
     shared_state: str
     shared_quorum: int
     reload_every: float
+    idempotency_store: str
+    idempotency_retention: float
+    idempotency_lease: float
+    idempotency_interrupted: Literal["refuse", "again"]
+    idempotency_unavailable: Literal["refuse", "run"]
+    idempotency_cookies: Literal["drop", "keep", "skip"]
+    idempotency_callers: Sequence[str]
+    idempotency_answer_max: int
+    idempotency_store_max: int
     origins: Mapping[str, OriginOverrides]
     """Settings of single origins: `{"http://payment:8003": {"attempts": 1}, "https://*.stripe.com": {...}}`."""
 
@@ -132,7 +142,10 @@ class Settings:
     problem_details: bool = True
     resilience: ResilienceSettings
     service: ServiceSettings = field(default_factory=ServiceSettings)
+    idempotency: IdempotencySettings = field(default_factory=IdempotencySettings)
     tracing: TracingSettings
+    state: Path = Path()
+    """The folder of what this user's services remember (XDG state home)."""
     per_origin: tuple[OriginRule, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -142,6 +155,7 @@ class Settings:
             (self, _OWN_FIELDS.get(name, name)),
             (self.resilience, name),
             (self.service, name),
+            (self.idempotency, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
             (self.tracing.telling, name),
         ):

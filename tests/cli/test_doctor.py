@@ -343,7 +343,7 @@ def test_fits_the_terminal(tmp_path: Path, width: int) -> None:
 def test_whole_lines_in_a_pipe(tmp_path: Path) -> None:
     """In a pipe nothing is wrapped or padded: grep finds the value and its origin on one line."""
     lines = view(gather({"HANDRAIL_ATTEMPT_TIMEOUT": "4"}, tmp_path), 40, terminal=False)
-    assert "  attempt_timeout        4 s" in "\n".join(lines)
+    assert any(line.split()[:3] == ["attempt_timeout", "4", "s"] for line in lines)
     assert any(line.endswith("environment HANDRAIL_ATTEMPT_TIMEOUT") for line in lines)
     assert [line for line in lines if line != line.rstrip()] == []
 

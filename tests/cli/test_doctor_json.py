@@ -127,6 +127,15 @@ NAMES = [
     "shared_state",
     "shared_quorum",
     "reload_every",
+    "idempotency_store",
+    "idempotency_retention",
+    "idempotency_lease",
+    "idempotency_interrupted",
+    "idempotency_unavailable",
+    "idempotency_cookies",
+    "idempotency_callers",
+    "idempotency_answer_max",
+    "idempotency_store_max",
     "origins",
 ]
 

@@ -24,6 +24,10 @@ EXAMPLE = "http://example.test"
 """The origin whose pipeline is shown; every origin gets one of the same make."""
 
 
+_SECRET = frozenset({"shared_state", "idempotency_store"})
+"""Settings that may hold a password."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything found. `as_json` is the stable form, see `handrail.cli.doctor`.
@@ -54,7 +58,7 @@ class Report:
     def value(self, name: str) -> object:
         """A setting as it may be shown."""
         found = self.settings.value(name)
-        return _probe.without_secret(found) if name == "shared_state" and isinstance(found, str) else found
+        return _probe.without_secret(found) if name in _SECRET and isinstance(found, str) else found
 
     def as_json(self) -> dict[str, object]:
         """Plain values for `json.dumps`."""
