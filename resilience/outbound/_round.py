@@ -7,6 +7,7 @@ libpq, gRPC) are not seen.
 """
 
 import _socket
+import errno
 import logging
 import socket
 import threading
@@ -83,7 +84,7 @@ class Round:
         kind: Any = socket.socket
         undos = [
             _put(kind, "connect", self._before(kind.connect)),
-            _put(kind, "connect_ex", self._before(kind.connect_ex)),
+            _put(kind, "connect_ex", self._before_ex(kind.connect_ex)),
             _put(socket, "getaddrinfo", self._listening(socket.getaddrinfo)),
         ]
 
@@ -98,10 +99,24 @@ class Round:
         @wraps(original)
         def connect(sock: Any, address: Any, /) -> Any:
             if self._on and under_way.get() is None:
-                self._look(sock, address)
+                refused = self._look(sock, address)
+                if refused is not None:
+                    raise refused
             return original(sock, address)
 
         return connect
+
+    def _before_ex(self, original: Any) -> Any:
+        @wraps(original)
+        def connect_ex(sock: Any, address: Any, /) -> Any:
+            if self._on and under_way.get() is None:
+                refused = self._look(sock, address)
+                if refused is not None:
+                    self._say_refused(refused)
+                    return errno.ECONNREFUSED  # it raises nothing of what a connection comes to
+            return original(sock, address)
+
+        return connect_ex
 
     def _listening(self, original: Any) -> Any:
         @wraps(original)
@@ -122,33 +137,34 @@ class Round:
             while len(self._names) > _MOST_NAMES:
                 del self._names[next(iter(self._names))]
 
-    def _look(self, sock: Any, address: Any) -> None:
-        """Tell of a connection that no policy saw. Raises Undeclared where it may not be."""
+    def _look(self, sock: Any, address: Any) -> Undeclared | None:
+        """Tell of a connection that no policy saw. Gives the error where it may not be."""
         if _type(sock) != socket.SOCK_STREAM or _family(sock) not in _INTERNET or not isinstance(address, tuple):
-            return
+            return None
         if len(address) < 2:
-            return  # the socket says what is wrong with it
+            return None  # the socket says what is wrong with it
         host, port = _text(address[0]), address[1]
         names = self._names.get((host, port)) or self._names.get((host, 0)) or (host,)
         rules = self._rules()
         if _declared((*names, host), port, (*rules.destinations, *self._own)) or self._left_alone():
-            return
+            return None
         place = trail().place
         if any(one in place for one in _DEBUGGERS):
-            return
+            return None
         target = _told(names[0], port)
         refused = rules.strict and not _is_local(host)
         self._emit(ConnectionUnguarded(target, _OPERATION, place, refused))
         self._say(target, port, place, refused=refused)
-        if refused:
-            text = (
-                f"strict: a connection to {target} past all policies. Make the call through a client that handrail "
-                f'guards, or declare it in the settings: destinations = ["{target}"]'
-            )
-            error = Undeclared(text, target=target)
-            # A note, not the text: that a stranger may get as the detail of an answer.
-            error.add_note(f"handrail: from {place}")
-            raise error
+        if not refused:
+            return None
+        text = (
+            f"strict: a connection to {target} past all policies. Make the call through a client that handrail "
+            f'guards, or declare it in the settings: destinations = ["{target}"]'
+        )
+        error = Undeclared(text, target=target)
+        # A note, not the text: that a stranger may get as the detail of an answer.
+        error.add_note(f"handrail: from {place}")
+        return error
 
     def _say(self, target: str, port: int, place: str, *, refused: bool) -> None:
         with self._lock:
@@ -166,6 +182,15 @@ class Round:
             )
         if self._tell is not None:
             self._tell(target, place, known)
+
+    def _say_refused(self, error: Undeclared) -> None:
+        """Where a number is all that the code gets; once for each destination."""
+        key = f"connect_ex {error.target}"
+        with self._lock:
+            if key in self._said or len(self._said) >= 2 * _MOST_SAID:
+                return
+            self._said.add(key)
+        _log.warning("refused, %s (%s; said once)", error, error.__notes__[0].removeprefix("handrail: "))
 
 
 def _put(owner: Any, name: str, ours: Any) -> Callable[[], None]:

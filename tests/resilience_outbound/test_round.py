@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import threading
@@ -239,7 +240,7 @@ def test_one_name_of_an_address_is_enough(server: Any, names: dict[str, str], wa
     assert watch.events == []
 
 
-@pytest.mark.parametrize("connect", [_blocking, _ex, _on_a_loop])
+@pytest.mark.parametrize("connect", [_blocking, _on_a_loop])
 def test_strict_refuses_before_anything_is_sent(watch: Watch, connect: Callable[[str, int], None]) -> None:
     """Undeclared is a ConnectionError, that says which setting allows it; the place is in its note alone."""
     watch.rules = ServiceSettings(strict=True)
@@ -252,6 +253,21 @@ def test_strict_refuses_before_anything_is_sent(watch: Watch, connect: Callable[
     assert __file__ not in str(error)  # a problem answer hands the text on to strangers
     assert f"{__file__}:" in error.__notes__[0]
     assert watch.seen == [("192.0.2.1:443", True)]
+
+
+def test_strict_answers_connect_ex_by_a_number(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:
+    """It raises nothing of what a connection comes to: ECONNREFUSED, as from a firewall; the log says why, once."""
+    watch.rules = ServiceSettings(strict=True)
+    with socket.socket() as sock:
+        assert [sock.connect_ex(ABROAD) for _ in range(2)] == [errno.ECONNREFUSED] * 2
+        assert sock.connect_ex(("192.0.2.2", 5432)) == errno.ECONNREFUSED
+        with pytest.raises(OSError, match="not connected"):
+            sock.getpeername()
+    assert watch.seen == [("192.0.2.1:443", True)] * 2 + [("192.0.2.2:5432", True)]
+    first, second = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert first.startswith("refused, strict: a connection to 192.0.2.1:443 past all policies.")
+    assert f"(from {__file__}:" in first
+    assert 'destinations = ["192.0.2.2:5432"]' in second
 
 
 def test_strict_lets_this_machine_pass(server: Any, watch: Watch) -> None:
