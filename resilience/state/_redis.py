@@ -5,7 +5,7 @@
 server's own clock. Both end by themselves when nobody writes any more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -15,8 +15,9 @@ from ._votes import LONGEST, Vote, parsed
 if TYPE_CHECKING:
     from redis import Redis
     from redis.client import Pipeline
+    from redis.connection import AbstractConnection
 
-__all__ = ["MOST_TARGETS", "MOST_VOTES", "Found", "RedisVotes", "Store", "reached", "shown"]
+__all__ = ["MOST_TARGETS", "MOST_VOTES", "Found", "RedisVotes", "Store", "client", "reached", "shown", "unknown_script"]
 
 PREFIX = "handrail:breaker:1"
 """1 is the version of what stands in the keys."""
@@ -61,7 +62,7 @@ class RedisVotes:
     """
 
     def __init__(self, url: str, service: str) -> None:
-        self._redis = _client(url)
+        self._redis = client(url)
         self._open = f"{PREFIX}:{service}:open"
         self._votes = f"{PREFIX}:{service}:votes:"
         self.trouble = ""
@@ -116,8 +117,8 @@ class RedisVotes:
 def reached(url: str) -> str:
     """Empty where the server answers in time, or the reason why not. Raises SettingsError as RedisVotes does."""
     try:
-        with _client(url) as client:
-            client.time()
+        with client(url) as asked:
+            asked.time()
     except SettingsError:
         raise
     except Exception as error:
@@ -136,25 +137,43 @@ def shown(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _client(url: str) -> "Redis":
+def client(
+    url: str,
+    setting: str = "shared_state",
+    timeout: float = TIMEOUT,
+    connected: "Callable[[AbstractConnection], None] | None" = None,
+) -> "Redis":
+    """A client that tries each command once, with `timeout` seconds for a connection and for each answer.
+
+    `connected` is called in place of redis-py's own greeting, and must call `on_connect()`. Raises SettingsError,
+    which names the `setting`, where redis-py is missing or does not understand the URL.
+    """
     try:
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
     except ImportError as error:
-        raise SettingsError("shared_state needs redis-py: pip install 'handrail[redis]'") from error
+        raise SettingsError(f"{setting} needs redis-py: pip install 'handrail[redis]'") from error
     try:
-        # A lost connection must be heard of, not mended in silence: the server may have lost the votes as well.
+        # A lost connection must be heard of, not mended in silence: the server may have lost what it held as well.
         return redis.Redis.from_url(
             url,
-            socket_timeout=TIMEOUT,
-            socket_connect_timeout=TIMEOUT,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
             client_name="handrail",
             protocol=2,
+            redis_connect_func=connected,
         )
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"shared_state cannot be used: {error}") from error
+        raise SettingsError(f"{setting} cannot be used: {error}") from error
+
+
+def unknown_script(error: object) -> bool:
+    """Whether the server was asked for a script that it does not know."""
+    from redis.exceptions import NoScriptError
+
+    return isinstance(error, NoScriptError)
 
 
 def _text(value: object) -> str:
