@@ -19,6 +19,16 @@ class Chunks:
         chunks = self._chunks
         return None if chunks is None or sum(map(len, chunks)) > most else b"".join(reversed(chunks))
 
+    @property
+    def unread(self) -> bool:
+        """Whether nobody has begun to read it."""
+        return self._chunks is not None
+
+    def taken(self) -> bytes:
+        """All of it, for whoever reads it; raises what a second reading does."""
+        chunks = self._take()
+        return chunks[0] if len(chunks) == 1 else b"".join(reversed(chunks))
+
     def _take(self) -> list[bytes]:
         chunks, self._chunks = self._chunks, None
         if chunks is None:
