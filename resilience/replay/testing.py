@@ -1,5 +1,6 @@
 """For tests: a store in memory that moves by a clock of the test, and a courier that needs no thread."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class MemoryBackend:
         self.shown = shown
         self.identity = identity
         self.store_max = store_max
+        self._lock = threading.Lock()
         self.rows: dict[bytes, Row] = {}
         self.calls: list[list[Work]] = []
         self.opened = 0
@@ -60,7 +62,8 @@ class MemoryBackend:
         """Do it, in order."""
         self.calls.append(list(work))
         self._fail(self.before)
-        results = [self._do(one) for one in work]
+        with self._lock:
+            results = [self._do(one) for one in work]
         self._fail(self.after)
         return results
 
@@ -105,6 +108,7 @@ class MemoryBackend:
             del self.rows[one.key]
         else:
             row.lease_ends = now + one.lease
+            row.forget_at = max(row.forget_at, row.lease_ends)
         return True
 
     def _begin(self, one: Begin, row: Row | None, now: float) -> Held:
@@ -119,7 +123,8 @@ class MemoryBackend:
             return Held(State.BROKEN)
         else:
             again = row is not None
-        self.rows[one.key] = Row(one.owner, now + one.lease, now + one.retention, again=again)
+        lives = max(one.lease, one.retention)
+        self.rows[one.key] = Row(one.owner, now + one.lease, now + lives, again=again)
         return Held(State.NEW, again=again)
 
 

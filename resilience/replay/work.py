@@ -61,7 +61,7 @@ class Begin:
     lease: float
     """Seconds until it counts as BROKEN, unless renewed."""
     retention: float
-    """Seconds after which a store forgets the key, whatever its state."""
+    """Seconds after which a store forgets the key, whatever its state; but none whose lease is alive."""
     take_over: bool = False
 
 
