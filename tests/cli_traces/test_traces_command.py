@@ -34,7 +34,9 @@ def _write(
         span.set_status(StatusCode.ERROR)
     span.end(start + 1000)
     assert isinstance(span, ReadableSpan)
-    LocalSpanExporter(folder, max_bytes=1 << 20).export([span])
+    exporter = LocalSpanExporter(folder, max_bytes=1 << 20)
+    exporter.export([span])
+    exporter.shutdown()
     return span
 
 

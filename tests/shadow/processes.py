@@ -15,10 +15,10 @@ from typing import Any
 
 from examples.order_service.ports import free_ports
 
-START = 20.0
+START = 60.0
 """Seconds within which a server must have answered, on a busy machine with few cores."""
 
-STOP = 10.0
+STOP = 30.0
 """Seconds within which it must have ended after SIGTERM."""
 
 

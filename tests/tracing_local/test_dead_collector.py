@@ -20,7 +20,7 @@ from handrail.tracing.provider import start
 from handrail.tracing.settings import from_environ
 
 store = Path(os.environ["HANDRAIL_TRACES_DIR"])
-settings, problems = from_environ(os.environ, service_name="order", store=store, flush_timeout=2.0)
+settings, problems = from_environ(os.environ, service_name="order", store=store, flush_timeout=5.0)
 assert not problems, problems
 tracing = start(settings)
 seen = {}
@@ -36,8 +36,8 @@ def work():
 
 timed("work", work)
 if "flush" in sys.argv:
-    timed("flush", lambda: tracing.flush(2.0))
-    timed("again", lambda: tracing.flush(2.0))
+    timed("flush", lambda: tracing.flush(5.0))
+    timed("again", lambda: tracing.flush(5.0))
 print(json.dumps(seen))
 sys.stdout.flush()
 """
@@ -90,18 +90,19 @@ def _run(port: int, protocol: str, *arguments: str) -> tuple[dict[str, list[floa
 
 
 EXPECTED = {"dead": "connection refused", "mute": "no answer", "broken": "answered"}
-SLACK = 1.5
-"""Seconds that a busy machine may add to a bound of two."""
+FLUSH = 5.0
+SLACK = 4.8
+"""Seconds that a busy machine may add to a bound of five: less than a second flush would take."""
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 @pytest.mark.parametrize("kind", ["dead", "mute", "broken"])
 def test_flush_then_exit(kind: str, protocol: str) -> None:
-    """Spans are made as fast as ever, a flush ends in 2 s with False, another one and the exit do not wait again."""
+    """Spans are made as fast as ever, a flush ends in 5 s with False, another one and the exit do not wait again."""
     with _collector(kind) as port:
         told, lines, leaving = _run(port, protocol, "3000", "flush")
     assert told["work"][0] < SLACK
-    assert told["flush"][0] < 2 + SLACK
+    assert told["flush"][0] < FLUSH + SLACK
     assert told["flush"][1] is False
     assert told["again"][0] < SLACK
     assert leaving < SLACK
@@ -116,7 +117,7 @@ def test_exit_without_flush(kind: str) -> None:
     """An exit that was not prepared waits 2 s at most, and the reason is told before the end."""
     with _collector(kind) as port:
         _, lines, leaving = _run(port, "http/protobuf", "10")
-    assert leaving < 2 + SLACK
+    assert leaving < FLUSH + SLACK
     (line,) = lines.splitlines()
     assert EXPECTED[kind] in line
     assert "10 waiting" in line

@@ -114,7 +114,7 @@ def test_a_dead_collector(caplog: pytest.LogCaptureFixture, started: list[metric
         until(lambda: caplog.records)
         begun = time.monotonic()
         found.shutdown(0.3)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8  # the exporter's own limit is 10 s
     (line,) = caplog.messages
     assert line.startswith(f"metrics do not reach http://127.0.0.1:{port}/v1/metrics: connection refused")
     assert {record.name for record in caplog.records} == {"handrail"}
@@ -130,7 +130,7 @@ def test_a_frozen_collector_does_not_hold_the_end(
         begun = time.monotonic()
         assert not found.flush(0.2)
         found.shutdown(0.2)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8  # the exporter's own limit is 10 s
     (line,) = caplog.messages
     assert "no answer before the end" in line
 
