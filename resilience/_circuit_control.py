@@ -14,6 +14,8 @@ _BY_HAND = Reason("manual", 0.0, 0, "isolated by hand, until it is closed by han
 class ControlledCircuit(Circuit):
     """A circuit from the outside; every method may be called from any thread."""
 
+    __slots__ = ()
+
     @property
     def isolated(self) -> bool:
         """Whether it is open by hand."""

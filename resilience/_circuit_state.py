@@ -1,12 +1,12 @@
 """The state of one circuit: the permits that it gives, what it makes of an outcome, and when it changes."""
 
-import threading
 from math import inf, isinf
 from typing import Any, TypeVar
 
 from ._circuit_machine import Machine
 from ._circuit_ramp import Ramp
 from ._circuit_rules import Reason, Rules
+from ._forked import ReentrantLock
 from .backoff import retry_after_seconds
 from .call import Call
 from .classify import Count
@@ -40,16 +40,48 @@ of its own, each probe is its own object, so a result that comes after its perio
 class Circuit:
     """Who may go, and what comes of it. Safe for threads; no lock is held during a call."""
 
-    def __init__(self, target: str, rules: Rules, tools: Tools) -> None:
+    __slots__ = (
+        "_closed_at",
+        "_isolated",
+        "_lock",
+        "_made",
+        "_next_probe",
+        "_nominal",
+        "_now",
+        "_open_time",
+        "_probe",
+        "_ramp",
+        "_reason",
+        "_rules",
+        "_tools",
+        "_window",
+        "target",
+    )
+
+    def __init__(
+        self,
+        target: str,
+        rules: Rules | None = None,
+        *,
+        failure_rate: float = 0.5,
+        minimum_calls: int = 10,
+        window: float = 30.0,
+        open_for: float = 15.0,
+        tools: Tools | None = None,
+    ) -> None:
+        """All of the `rules`, or those that differ most often."""
+        if rules is None:
+            rules = Rules(failure_rate=failure_rate, minimum_calls=minimum_calls, window=window, open_for=open_for)
+        tools = tools or Tools()
         self.target = target
         self._rules = rules
         self._tools = tools
         self._now = tools.clock.now
         # Reentrant: a collected coroutine gives its permit back wherever the collector happens to run.
-        self._lock = threading.RLock()
-        self._machine = Machine(target)
+        self._lock = ReentrantLock()
+        self._made: Machine | None = None
         # One of these while it is closed (free, or ramping), the third while a probe is under way, else none.
-        self._window: Window | None = Window(rules.window)
+        self._window: Window | None = Window(rules.window, self._now())
         self._ramp: Ramp | None = None
         self._probe: _Probe | None = None
         self._isolated = False
@@ -61,7 +93,14 @@ class Circuit:
     @property
     def state(self) -> str:
         """closed, open or half_open; an open circuit turns half-open with the call that probes it."""
-        return self._machine.state
+        return "closed" if self._made is None else self._made.state
+
+    @property
+    def _machine(self) -> Machine:
+        """Made for the first change, under the lock: most origins are never seen to fail."""
+        if self._made is None:
+            self._made = Machine(self.target)
+        return self._made
 
     def _counting(self) -> Window | None:
         """The window of the closed period; None while it is not closed."""

@@ -1,10 +1,14 @@
 """For a child made by `fork`: the threads of its parent are not there, and what they hold is held for ever."""
 
 import os
+import threading
 from typing import Protocol
 from weakref import WeakSet
 
-__all__ = ["watch"]
+__all__ = ["ReentrantLock", "watch"]
+
+ReentrantLock = type(threading.RLock())
+"""`threading.RLock` is a function that calls this class, and costs more than the lock."""
 
 
 class Forked(Protocol):

@@ -8,12 +8,13 @@ there is a waiter as well as room (`serve`). The last to look sees both.
 import asyncio
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
 import anyio
+
+from ._forked import ReentrantLock
 
 __all__ = ["Gate", "Permits", "Waiter"]
 
@@ -50,9 +51,9 @@ class Permits:
 
     def __init__(self) -> None:
         self.held: list[None] = []
-        self.waiting: deque[Waiter] = deque()
+        self.waiting: list[Waiter] = []  # a deque would be most of what an idle origin weighs
         # Reentrant: a collected coroutine gives its place back wherever the collector happens to run.
-        self._lock = threading.RLock()
+        self._lock = ReentrantLock()
 
     def enter(self, gate: Gate, queue: int, wake: Callable[[], object]) -> Waiter | None:
         """A place in the queue, with or without its permit; None where `queue` wait already."""
@@ -94,7 +95,7 @@ class Permits:
                 if not self._take(self.waiting[0].gate.limit):
                     continue
                 try:
-                    waiter = self.waiting.popleft()
+                    waiter = self.waiting.pop(0)
                 except IndexError:
                     self.held.pop()
                     raise

@@ -4,11 +4,10 @@ from math import inf
 from typing import TypeVar
 
 from ._circuit_control import ControlledCircuit
-from ._circuit_rules import Rules
 from .call import Call
 from .classify import Count
 from .errors import Rejected
-from .policy import Next, NextSync, Tools
+from .policy import Next, NextSync
 
 __all__ = ["CircuitBreaker"]
 
@@ -35,20 +34,7 @@ class CircuitBreaker(ControlledCircuit):
     Raises `CircuitOpen`. What counts as a failure is said in `classify`.
     """
 
-    def __init__(
-        self,
-        target: str,
-        rules: Rules | None = None,
-        *,
-        failure_rate: float = 0.5,
-        minimum_calls: int = 10,
-        window: float = 30.0,
-        open_for: float = 15.0,
-        tools: Tools | None = None,
-    ) -> None:
-        """All of the `rules`, or those that differ most often."""
-        rules = rules or Rules(failure_rate=failure_rate, minimum_calls=minimum_calls, window=window, open_for=open_for)
-        super().__init__(target, rules, tools or Tools())
+    __slots__ = ()
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""

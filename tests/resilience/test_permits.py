@@ -158,7 +158,7 @@ def test_a_place_given_back_just_before_the_queueing_is_not_lost() -> None:
     permits, gate = Permits(), Gate(1)
     permits.enter(gate, 0, lambda: None)
 
-    class Late(deque[Waiter]):
+    class Late(list[Waiter]):
         def append(self, item: Waiter) -> None:
             permits.release()
             super().append(item)
