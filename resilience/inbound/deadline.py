@@ -47,17 +47,24 @@ class Deadlines:
         found_in: str = "handrail.headers",
     ) -> None:
         self.app = app
-        given = service or ServiceSettings()
-        self._mode = given.deadline_mode
-        self._max = given.deadline_max
-        self._headers = DeadlineHeaders(given.timeout_header, given.attempt_header)
-        self.names = self._headers.names
-        self._silent = self.names.isdisjoint
+        self.on_names: Callable[[frozenset[bytes]], None] | None = None
+        """Told of the headers to be found from now on, where the settings come to name others."""
+        self.follow(service or ServiceSettings())
         self._emit = emit
         self._trace_id = trace_id
         self._clock = clock or SystemClock()
         self._path_of = path_of
         self._found_in = found_in
+
+    def follow(self, service: ServiceSettings) -> None:
+        """Take these settings, at first or in place of others; requests under way keep theirs."""
+        self._mode = service.deadline_mode
+        self._max = service.deadline_max
+        self._headers = DeadlineHeaders(service.timeout_header, service.attempt_header)
+        self.names = self._headers.names
+        self._silent = self.names.isdisjoint
+        if self.on_names is not None:
+            self.on_names(self.names)
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":

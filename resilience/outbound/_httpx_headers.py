@@ -22,17 +22,17 @@ class Telling:
         self._kind: Any = module.Headers
         self._tools = tools
         self._now = tools.clock.now
-        self._timeout = tools.headers.timeout.encode()
+        self._names = tools.headers
         # httpx keeps (name as written, name in lower case, value); should it ever not, its public way serves.
-        self._quick = bool(self._timeout) and getattr(module.Headers({"a": "b"}), "_list", 0) == [(b"a", b"a", b"b")]
+        self._quick = getattr(module.Headers({"a": "b"}), "_list", 0) == [(b"a", b"a", b"b")]
 
     def headers(self, written: "httpx.Headers", call: "Call[Any]") -> "httpx.Headers":
         """The headers of one attempt: a copy, or those that the code wrote where there is nothing to tell."""
         if self._quick and call.attempt == 1 and call.key is None and type(written) is self._kind:
             ends = call.attempt_ends
-            if ends == inf:
+            name = self._names.encoded
+            if ends == inf or not name:
                 return written
-            name = self._timeout
             items = written._list
             for item in items:
                 if item[1] == name:

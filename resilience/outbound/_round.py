@@ -51,7 +51,8 @@ Said = Callable[[str, str, bool], None]
 class Round:
     """Looks at every TCP connection that this process makes. `rules` are read anew for each that no policy saw.
 
-    `left_alone` says that the code at hand exports telemetry; `own` are destinations that handrail's own settings name.
+    `left_alone` says that the code at hand exports telemetry; `own` gives the destinations that handrail's own settings
+    name.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class Round:
         emit: Listener,
         *,
         left_alone: Callable[[], bool] = lambda: False,
-        own: Iterable[str] = (),
+        own: Callable[[], Iterable[str]] = tuple,
         said: Said | None = None,
     ) -> None:
         self._on = False
         self._rules = rules
         self._emit = emit
         self._left_alone = left_alone
-        self._own = tuple(own)
+        self._own = own
         self._tell = said
         self._names: dict[tuple[str, int], tuple[str, ...]] = {}
         self._said: set[str] = set()
@@ -146,7 +147,7 @@ class Round:
         host, port = _text(address[0]), address[1]
         names = self._names.get((host, port)) or self._names.get((host, 0)) or (host,)
         rules = self._rules()
-        if _declared((*names, host), port, (*rules.destinations, *self._own)) or self._left_alone():
+        if _declared((*names, host), port, (*rules.destinations, *self._own())) or self._left_alone():
             return None
         place = trail().place
         if any(one in place for one in _DEBUGGERS):

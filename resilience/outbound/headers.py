@@ -5,7 +5,7 @@ handrails understand them; the key is draft-ietf-httpapi-idempotency-key-header.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +22,36 @@ _LONGEST = 10
 """Digits of a written number of milliseconds that is still believed: 115 days."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class HeaderNames:
-    """The names under which an attempt tells of itself, in lower case; empty: it does not."""
+    """The names under which an attempt tells of itself, in lower case; empty: it does not.
+
+    Whoever sends asks for them at each attempt: the settings may come to name others.
+    """
 
     timeout: str = "x-envoy-expected-rq-timeout-ms"
     attempt: str = "x-envoy-attempt-count"
     key: str = "idempotency-key"
+    encoded: bytes = field(init=False)
+    """That of the timeout as it stands on the wire."""
+
+    def __post_init__(self) -> None:
+        self.encoded = self.timeout.encode()
 
     @classmethod
     def of(cls, service: "ServiceSettings") -> "HeaderNames":
         """Those that the settings of the service name. While deadlines are only observed, none is sent."""
+        names = cls()
+        names.follow(service)
+        return names
+
+    def follow(self, service: "ServiceSettings") -> None:
+        """Those of other settings, from the next attempt on."""
         timeout, attempt = service.timeout_header.lower(), service.attempt_header.lower()
         told = timeout != "off" and service.deadline_mode != "observe"
-        return cls(timeout if told else "", "" if attempt == "off" else attempt)
+        self.timeout = timeout if told else ""
+        self.encoded = self.timeout.encode()
+        self.attempt = "" if attempt == "off" else attempt
 
 
 def outgoing(

@@ -1,10 +1,29 @@
 """The layers that `protect` and `handrail.auto` put around an application: one of each, both halves in their order."""
 
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
 from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from ._wire import Process, current, live
 
-__all__ = ["layers"]
+if TYPE_CHECKING:
+    from .resilience.inbound.deadline import Deadlines
+    from .resilience.service import ServiceSettings
+
+__all__ = ["follow", "layers"]
+
+_deadlines: "weakref.WeakSet[Deadlines]" = weakref.WeakSet()
+_lock = threading.Lock()
+
+
+def follow(service: "ServiceSettings") -> None:
+    """Let other settings hold for the next requests of all applications that are protected."""
+    with _lock:
+        known = list(_deadlines)
+    for one in known:
+        one.follow(service)
 
 
 def layers(app: ASGIApp, outermost: object) -> ASGIApp:
@@ -36,7 +55,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
         found_in=HEADERS,
     )
     if not process.settings.tracing.disabled:
-        inner = ServerSpans(
+        inner = spans = ServerSpans(
             inner,
             tracing=lambda: live(process).tracing(),
             routes=outermost,
@@ -45,6 +64,9 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
             also=deadlines.names,
         )
+        deadlines.on_names = spans.look_for
+    with _lock:
+        _deadlines.add(deadlines)
     if process.settings.tracing.telling.prometheus_path and process.measuring:
         from ._scrape import Scrape
 

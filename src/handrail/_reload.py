@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from ._settings_file import OWN, PROJECT
 from ._settings_resolve import KINDS, ORIGINS
 from ._settings_values import message
+from .resilience.errors import SettingsError
 from .resilience.origins import OriginRule
+from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
 from .settings import Overrides, Resolution, Settings, resolve
 
@@ -26,9 +28,7 @@ __all__ = ["Follower", "has_file", "install"]
 
 _log = logging.getLogger("handrail")
 
-LIVE = frozenset(
-    {spec.name for spec in fields(ResilienceSettings)} | {ORIGINS, "strict", "destinations", "reload_every"}
-)
+LIVE = frozenset({spec.name for spec in (*fields(ResilienceSettings), *fields(ServiceSettings))} | {ORIGINS})
 """What a process takes over while it runs; the rest is built into it at its start."""
 
 SETTLE = 0.1
@@ -140,14 +140,14 @@ class Follower:
         name = found.file.name
         own = self._known[0]
         if name is not None and found.problems:
-            self._say(
-                f"{name} has changed and cannot be used, the settings stay as they were: {message(found.problems)}"
-            )
+            self._refuse(name, message(found.problems))
         elif name is None or (name == OWN and own is not None and own[1] == 0):
             self._say(f"{OWN} is gone or empty: the settings stay as they were")
         else:
-            self._said = ""
             self._apply(found)
+
+    def _refuse(self, name: str | None, why: str) -> None:
+        self._say(f"{name} has changed and cannot be used, the settings stay as they were: {why}")
 
     def _say(self, text: str) -> None:
         if text != self._said:
@@ -158,15 +158,15 @@ class Follower:
         process, old, new = self._process, self._process.settings, found.settings
         changes = list(_changes(old, new))
         late = [name for name in KINDS if name not in LIVE and old.value(name) != new.value(name)]
-        service = replace(
-            old.service,
-            strict=new.service.strict,
-            destinations=new.service.destinations,
-            reload_every=new.service.reload_every,
+        taken = replace(
+            old, resilience=new.resilience, per_origin=new.per_origin, service=new.service, origins=new.origins
         )
-        process.settings = replace(
-            old, resilience=new.resilience, per_origin=new.per_origin, service=service, origins=new.origins
-        )
+        try:
+            process.follow(taken)
+        except SettingsError as error:
+            self._refuse(found.file.name, str(error))
+            return
+        self._said = ""
         if changes:
             process.registry.renew(new.resilience, new.per_origin)
             _log.info("%s read again: %s", found.file.name, ", ".join(changes))
@@ -201,8 +201,12 @@ def _by_pattern(rules: tuple[OriginRule, ...]) -> dict[str, dict[str, object]]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, str) and "://" in value:  # it may hold a password
+        from .tracing import redact
+
+        return redact.destination(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"

@@ -18,11 +18,14 @@ __all__ = ["install"]
 _running: "SharedBreakers | None" = None
 
 
-def install(settings: Settings, registry: Registry, listeners: Listeners) -> Callable[[], None]:
+def install(
+    settings: Settings, registry: Registry, listeners: Listeners, *, at_once: bool = False
+) -> Callable[[], None]:
     """Join the breakers of `registry` to those of the other instances of this service; returns the undo.
 
-    The thread begins with the first origin, so that a server which forks its workers has none before. Raises
-    SettingsError where redis-py is missing or cannot use the URL; whether the server is there is no matter.
+    The thread begins with the first origin, so that a server which forks its workers has none before; `at_once` where
+    there is one already. Raises SettingsError where redis-py is missing or cannot use the URL; whether the server is
+    there is no matter.
     """
     global _running
     from .resilience.state import _redis
@@ -45,6 +48,8 @@ def install(settings: Settings, registry: Registry, listeners: Listeners) -> Cal
     registry.on_new.append(shared.begin)
     _running = shared
     _watch_the_end()
+    if at_once and registry.entries():
+        shared.begin()
 
     def undo() -> None:
         global _running

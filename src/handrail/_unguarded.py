@@ -43,7 +43,9 @@ def install(settings: "Callable[[], Settings]", emit: "Listener", exporting: Cal
             except RuntimeError:  # the interpreter ends
                 _log.debug("no note of %s: the process ends", target)
 
-    own = _own(settings())
+    def own() -> list[str]:
+        return _own(settings())
+
     return Round(lambda: settings().service, emit, left_alone=exporting, own=own, said=said).install()
 
 

@@ -57,6 +57,7 @@ class Process:
         self._clients_on = True
         self._arrived: list[ModuleType] = []
         self.logs: Correlation | None = None
+        self._unshare: Callable[[], None] | None = None
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
@@ -87,7 +88,38 @@ class Process:
         if self.settings.service.shared_state:
             from . import _shared
 
-            self.undo.append(_shared.install(self.settings, self.registry, self.listeners))
+            self._unshare = _shared.install(self.settings, self.registry, self.listeners)
+            self.undo.append(self._end_sharing)
+
+    def _end_sharing(self) -> None:
+        unshare, self._unshare = self._unshare, None
+        if unshare is not None:
+            unshare()
+
+    def follow(self, settings: Settings) -> None:
+        """Take over other settings of the service (deadlines, headers, `strict`, sharing) while it runs.
+
+        Raises SettingsError where breakers cannot be shared that way, before anything has changed.
+        """
+        from . import _layers
+
+        service, old = settings.service, self.settings.service
+        if (service.shared_state, service.shared_quorum) != (old.shared_state, old.shared_quorum):
+            self._share_anew(settings)
+        self.settings = settings
+        self.registry.tools.headers.follow(service)
+        _layers.follow(service)
+
+    def _share_anew(self, settings: Settings) -> None:
+        fresh: Callable[[], None] | None = None
+        if settings.service.shared_state:
+            from . import _shared
+
+            fresh = _shared.install(settings, self.registry, self.listeners, at_once=True)
+        self._end_sharing()
+        self._unshare = fresh
+        if self._end_sharing not in self.undo:
+            self.undo.append(self._end_sharing)
 
     def _count_decisions(self) -> None:
         if self.measuring:

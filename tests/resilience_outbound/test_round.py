@@ -41,7 +41,7 @@ class Watch:
             lambda: self.rules,
             self.events.append,
             left_alone=lambda: self.exporting,
-            own=("collector.test:4318",),
+            own=lambda: ("collector.test:4318",),
             said=lambda target, place, known: self.said.append((target, place, known)),
         )
 

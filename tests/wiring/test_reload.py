@@ -4,69 +4,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import handrail
 from handrail import _wire
 from handrail._reload import Follower
-from handrail.resilience import CircuitOpen, Entry
+from handrail.resilience import CircuitOpen
 from handrail.resilience.testing import ScriptedWire
 from handrail.tracing.testing import Spans
-
-
-async def _app(scope: Any, receive: Any, send: Any) -> None: ...
-
-
-class Service:
-    """A process that is switched on in a folder with a settings file."""
-
-    def __init__(self, folder: Path, log: pytest.LogCaptureFixture) -> None:
-        self.folder = folder
-        self._log = log
-
-    def start(self, text: str, name: str = "handrail.toml", **arguments: Any) -> "Service":
-        (self.folder / name).write_text(text)
-        handrail.protect(_app, **arguments)
-        return self
-
-    @property
-    def process(self) -> _wire.Process:
-        found = _wire.current()
-        assert found is not None
-        return found
-
-    @property
-    def follower(self) -> Follower:
-        assert self.process.follower is not None
-        return self.process.follower
-
-    def entry(self, host: str = "peer", port: int = 80) -> Entry:
-        return self.process.registry.pipeline("http", host, port)
-
-    def change(self, text: str, name: str = "handrail.toml") -> list[str]:
-        """Write, let it be looked at until it is read; returns the lines of the log."""
-        (self.folder / name).write_text(text)
-        return self.look()
-
-    def look(self) -> list[str]:
-        self._log.clear()
-        while self.follower.look():
-            pass
-        return [f"{record.levelname} {record.getMessage()}" for record in self._log.records]
-
-
-@pytest.fixture
-def service(
-    spans: Spans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> Iterator[Service]:
-    monkeypatch.chdir(tmp_path)
-    caplog.set_level(logging.INFO, "handrail")
-    yield Service(tmp_path, caplog)
-    _wire.switch_off()
+from tests.wiring.followed import Service, plain_app
 
 
 def test_a_change_holds_for_the_next_call(service: Service) -> None:
@@ -118,19 +67,19 @@ def test_the_same_protect_again_is_the_same(service: Service) -> None:
     """An app made later asks for what the first one asked for: what the file says meanwhile is no contradiction."""
     process = service.start("attempts = 2\n", attempts=7).process
     service.change('attempts = 3\nservice_name = "shop"\n')
-    handrail.protect(_app, attempts=7)
+    handrail.protect(plain_app, attempts=7)
     assert _wire.current() is process
 
 
 def test_what_waits_for_a_restart_is_named(service: Service) -> None:
     """Tracing and what is built in at the start: one line; the rest of the file holds at once."""
     service.start("attempts = 2\n")
-    assert service.change('attempts = 3\nservice_name = "shop"\ndeadline_mode = "observe"\n') == [
+    assert service.change('attempts = 3\nservice_name = "shop"\nproblem_details = false\n') == [
         "INFO handrail.toml read again: attempts 2 -> 3",
-        "WARNING handrail.toml has changed: service_name, deadline_mode will hold from the next start on",
+        "WARNING handrail.toml has changed: problem_details, service_name will hold from the next start on",
     ]
     assert service.process.settings.tracing.service_name != "shop"
-    assert service.process.settings.service.deadline_mode == "enforce"
+    assert service.process.settings.problem_details is True
 
 
 def test_what_strict_lets_through_changes_at_once(service: Service) -> None:
@@ -227,7 +176,7 @@ def test_a_link_to_another_file_is_a_change(service: Service) -> None:
         os.utime(service.folder / name, ns=(5, 5))
     link = service.folder / "handrail.toml"
     link.symlink_to("one")
-    handrail.protect(_app)
+    handrail.protect(plain_app)
     (service.folder / "new").symlink_to("two")
     (service.folder / "new").replace(link)
     assert service.look() == ["INFO handrail.toml read again: attempts 2 -> 4"]
@@ -245,7 +194,7 @@ def test_pyproject_is_followed_too(service: Service) -> None:
 def test_without_a_file_nothing_is_followed(spans: Spans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread, nothing to look at."""
     monkeypatch.chdir(tmp_path)
-    handrail.protect(_app, attempts=2)
+    handrail.protect(plain_app, attempts=2)
     process = _wire.current()
     assert process is not None
     assert process.follower is None

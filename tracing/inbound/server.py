@@ -82,13 +82,17 @@ class ServerSpans:
         self._excluded = excluding(telling.exclude_routes)
         self._linking = telling.inbound_trace == "link"
         self._proxies = Proxies(telling.trusted_proxies) if telling.trusted_proxies else None
-        self._wanted = also | (_request.WANTED | FORWARDED if self._proxies is not None else _request.WANTED)
-        self._sharing = bool(also)
+        self.look_for(also)
         self._ratios = RouteRatios(telling.route_sampling) if telling.route_sampling else None
         self._given: Tracer | None = None
         self._tracer = light(NoOpTracer())
         _background.install()
         _others.install()
+
+    def look_for(self, also: frozenset[bytes]) -> None:
+        """Have the headers `also` found for a layer further in, from the next request on."""
+        self._wanted = also | (_request.WANTED | FORWARDED if self._proxies is not None else _request.WANTED)
+        self._sharing = bool(also)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Trace http and websocket scopes; others pass."""
