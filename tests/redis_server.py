@@ -17,7 +17,7 @@ from examples.order_service.ports import free_ports
 
 __all__ = ["BOUND", "RedisServer", "binary", "until"]
 
-BOUND = 20.0
+BOUND = 60.0
 
 
 def binary() -> Path:

@@ -6,6 +6,7 @@ server's own clock. Both end by themselves when nobody writes any more.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -51,6 +52,10 @@ class Store(Protocol):
 
     def votes(self, targets: Sequence[str], now: float, most: int = MOST_VOTES) -> dict[str, Found]:
         """The votes that have not ended, at most so many for each target."""
+        ...
+
+    def close(self) -> None:
+        """Let the connection go. Does not raise."""
         ...
 
 
@@ -104,6 +109,11 @@ class RedisVotes:
             for target, found in answers
             if isinstance(found, list)
         }
+
+    def close(self) -> None:
+        """See Store."""
+        with suppress(Exception):
+            self._redis.close()
 
     def _answers(self, pipe: "Pipeline") -> list[object]:
         """Each answer, or the error in its place: a full server still reads, and one bad key spoils no other."""

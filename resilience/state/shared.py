@@ -143,8 +143,10 @@ class SharedBreakers:
                 trouble = reason(error)
             pause = EVERY if not trouble else min(SLOWEST, max(EVERY, pause * 2))
             self._outage.told(trouble)
-        if store is not None and not self._outage.lasts:
-            self._farewell(store)
+        if store is not None:
+            if not self._outage.lasts:
+                self._farewell(store)
+            store.close()
 
     def _farewell(self, store: Store) -> None:
         """An instance that ends in peace has no opinion any more."""

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,7 @@ class Server:
     _script: list[Step] = field(default_factory=list)
     _otherwise: Step | None = None
     _open: set[socket.socket] = field(default_factory=set)
+    _threads: list[threading.Thread] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -63,13 +65,25 @@ class Server:
     def listen(self) -> None:
         """Until this is called, connections are refused."""
         self.listener.listen(64)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._run(self._accept)
 
     def close(self) -> None:
+        """End all connections and threads: to close a socket alone wakes nobody who waits at it."""
+        with suppress(OSError):  # nobody listens
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.gone.set()
+        while self._threads:
+            with self._lock:
+                for connection in self._open:
+                    with suppress(OSError):  # it ended by itself
+                        connection.shutdown(socket.SHUT_RDWR)
+            self._threads.pop(0).join(60)
         self.listener.close()
-        with self._lock:
-            for connection in self._open:
-                connection.close()
+
+    def _run(self, work: Callable[..., None], *given: Any) -> None:
+        thread = threading.Thread(target=work, args=given, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         while True:
@@ -80,7 +94,7 @@ class Server:
             with self._lock:
                 self.connections += 1
                 self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            self._run(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
         reader = connection.makefile("rb")

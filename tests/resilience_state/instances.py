@@ -91,6 +91,9 @@ class Memory:
         held = {target: sorted(self.held.get(target, {}).values(), key=lambda vote: -vote.ends) for target in targets}
         return {target: Found(votes[:most], len(votes) >= most) for target, votes in held.items()}
 
+    def close(self) -> None:
+        """Keeps what it holds."""
+
 
 class Bench:
     """Instances on machines `a`, `b`, ... around one store, all by one clock; `turn` is a round of each."""

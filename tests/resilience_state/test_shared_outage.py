@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,8 +60,8 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def votes(server: RedisServer) -> int:
-    store = RedisVotes(server.url, "tests")
-    return len(store.votes([PEER], store.now())[PEER].votes)
+    with closing(RedisVotes(server.url, "tests")) as store:
+        return len(store.votes([PEER], store.now())[PEER].votes)
 
 
 def through_an_outage(

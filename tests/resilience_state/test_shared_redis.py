@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,27 +62,27 @@ def test_two_processes_open_the_breaker_of_a_third(server: RedisServer) -> None:
 
 
 def votes_read(instance: Instance, server: RedisServer) -> int:
-    store = RedisVotes(server.url, "tests")
-    found = store.votes([PEER], store.now())[PEER].votes
+    with closing(RedisVotes(server.url, "tests")) as store:
+        found = store.votes([PEER], store.now())[PEER].votes
     return len([vote for vote in found if vote.voter.instance != instance.shared.voter.instance])
 
 
 def test_what_a_killed_process_said_ends_with_its_open_time(server: RedisServer, client: "redis.Redis") -> None:
     """After kill -9 nobody withdraws the votes; they end by themselves, and a late instance stays closed."""
-    with voter(server, "a", 3.0) as one, voter(server, "b", 3.0) as two:
+    with voter(server, "a", 10.0) as one, voter(server, "b", 10.0) as two:
         one.kill()
         two.kill()
     assert client.zcard(VOTES) == 2
     until(lambda: votes_of(server) == 0)
     with instances(server, "c") as (late,):
-        store = RedisVotes(server.url, "tests")
-        late.shared.round(store)
+        with closing(RedisVotes(server.url, "tests")) as store:
+            late.shared.round(store)
         assert late.breaker().state == "closed"
 
 
 def votes_of(server: RedisServer) -> int:
-    store = RedisVotes(server.url, "tests")
-    return len(store.votes([PEER], store.now())[PEER].votes)
+    with closing(RedisVotes(server.url, "tests")) as store:
+        return len(store.votes([PEER], store.now())[PEER].votes)
 
 
 def test_a_process_that_ends_in_peace_takes_its_vote_back(server: RedisServer, client: "redis.Redis") -> None:
@@ -116,8 +116,7 @@ def test_ended_votes_are_swept(server: RedisServer, client: "redis.Redis") -> No
 
 def test_services_do_not_hear_each_other(server: RedisServer) -> None:
     """What one service calls in vain may be its own fault: votes are of one service."""
-    store = RedisVotes(server.url, "another")
-    with instances(server, "ab") as made:
+    with closing(RedisVotes(server.url, "another")) as store, instances(server, "ab") as made:
         for instance in made:
             instance.fail()
         until(lambda: votes_of(server) == 2)
@@ -127,8 +126,8 @@ def test_services_do_not_hear_each_other(server: RedisServer) -> None:
 def test_a_unix_socket_serves(server: RedisServer) -> None:
     """redis-py's own URLs are understood: unix:// as well."""
     assert reached(f"unix://{server.socket}") == ""
-    store = RedisVotes(f"unix://{server.socket}", "tests")
-    assert store.exchange({}, (), store.now()) == []
+    with closing(RedisVotes(f"unix://{server.socket}", "tests")) as store:
+        assert store.exchange({}, (), store.now()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -107,9 +108,9 @@ def test_calls_of_httpx_vote(spans: Spans, tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(httpx.ConnectError):
                 httpx.get(f"http://127.0.0.1:{port}/")
-        store = RedisVotes(server.url, "shared-wiring")
         target = f"http://127.0.0.1:{port}"
-        until(lambda: store.votes([target], store.now())[target].votes)
-        _wire.switch_off()
-        until(lambda: not store.votes([target], store.now())[target].votes)
+        with closing(RedisVotes(server.url, "shared-wiring")) as store:
+            until(lambda: store.votes([target], store.now())[target].votes)
+            _wire.switch_off()
+            until(lambda: not store.votes([target], store.now())[target].votes)
         assert PREFIX == "handrail:breaker:1"
