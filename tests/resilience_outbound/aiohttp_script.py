@@ -115,7 +115,8 @@ class Say:
     port = 0
 
     def __call__(self, *what: object) -> None:
-        print(*(BOUNDARY.sub("boundary", str(one).replace(str(self.port), "PORT")) for one in what))
+        port = re.compile(rf"(?<![0-9A-Za-z]){self.port}(?![0-9A-Za-z])")  # not within the size of a body
+        print(*(BOUNDARY.sub("boundary", port.sub("PORT", str(one))) for one in what))
 
     async def response(self, name: str, response: aiohttp.ClientResponse) -> None:
         """All of a response."""
@@ -124,7 +125,7 @@ class Say:
         self("  ", [(one.status, str(one.url)) for one in response.history], dict(response.cookies), response.ok)
         sent = [(k, v) for k, v in response.request_info.headers.items() if k.lower() not in OURS]
         self("  ", sent, response.real_url)
-        body = (await response.read()).replace(str(self.port).encode(), b"PORT")
+        body = (await response.read()).replace(b":%d" % self.port, b":PORT")
         self("  ", len(body), sum(body) % 9973, body[:600], response.closed)
 
     async def failure(self, name: str, doing: Any) -> None:

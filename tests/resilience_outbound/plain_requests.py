@@ -287,7 +287,7 @@ def main() -> None:
     found["told"] = "traceparent" in told_of
     text = json.dumps(found, indent=1, default=repr)
     for name, port in ports.items():
-        text = text.replace(str(port), name)
+        text = re.sub(rf"(?<![0-9A-Za-z]){port}(?![0-9A-Za-z])", name, text)  # not within the size of a body
     sys.stdout.write(text)
 
 
