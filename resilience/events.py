@@ -19,6 +19,7 @@ __all__ = [
     "FallbackUsed",
     "HedgeSent",
     "HedgeWon",
+    "IdempotencyMet",
     "KeysHonoured",
     "Listener",
     "Listeners",
@@ -147,6 +148,19 @@ class RequestExpired(Event):
 
     late: float
     mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyMet(Event):
+    """A request with an `Idempotency-Key` came that was not simply carried out. `key`: of the key's digest, in hex.
+
+    `outcome`: replayed, in_flight, mismatch, interrupted, not_kept, misdirected, invalid, body_slow,
+    refused_store_away, ran_unguarded or ran_again; `trace`: the trace of the first request, empty where unknown.
+    """
+
+    key: str
+    outcome: str
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

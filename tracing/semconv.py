@@ -51,6 +51,7 @@ EVENT_HEDGE_SENT: Final = "handrail.hedge.sent"
 EVENT_HEDGE_WON: Final = "handrail.hedge.won"
 EVENT_FALLBACK: Final = "handrail.fallback.used"
 EVENT_KEYS_HONOURED: Final = "handrail.idempotency.honoured"
+EVENT_IDEMPOTENCY: Final = "handrail.idempotency.met"
 EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
 EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
 EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
@@ -100,6 +101,9 @@ HEDGE_DELAY: Final = "handrail.hedge.delay"  # seconds
 FALLBACK_KIND: Final = "handrail.fallback.kind"  # fallback, stale
 FALLBACK_AGE: Final = "handrail.fallback.age"  # seconds since the answer was new
 IDEMPOTENCY_HONOURED: Final = "handrail.idempotency.honoured"
+IDEMPOTENCY_KEY: Final = "handrail.idempotency.key"  # of the key's digest: what belongs together has the same
+IDEMPOTENCY_OUTCOME: Final = "handrail.idempotency.outcome"  # replayed, in_flight, mismatch, ...
+IDEMPOTENCY_FIRST_TRACE: Final = "handrail.idempotency.first_trace"  # the trace of the request that was carried out
 DEADLINE_LATE: Final = "handrail.deadline.late"  # seconds since the deadline
 DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
 UNGUARDED_REFUSED: Final = "handrail.connection.refused"
@@ -192,6 +196,11 @@ METRIC_EXPIRED: Final = (
     "handrail.server.requests.expired",
     "{request}",
     "How many requests come when nobody waits for them any more?",
+)
+METRIC_IDEMPOTENCY: Final = (
+    "handrail.server.requests.repeated",
+    "{request}",
+    "Which requests with an idempotency key were not simply carried out, and why?",
 )
 METRIC_UNGUARDED: Final = (
     "handrail.connections.unguarded",

@@ -14,7 +14,15 @@ from ._status_errors import refusal_of
 
 __all__ = ["Answer", "answer_to"]
 
-_TITLES = {503: "Service Unavailable", 504: "Gateway Timeout"}
+_TITLES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    409: "Conflict",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+}
 _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 """The status of a dependency's response that nobody handled, and what it makes of ours."""
 

@@ -20,6 +20,7 @@ from .resilience.events import (
     FallbackUsed,
     HedgeSent,
     HedgeWon,
+    IdempotencyMet,
     KeysHonoured,
     NotRetried,
     RequestExpired,
@@ -130,6 +131,12 @@ def _option(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, 
         case KeysHonoured():
             attributes[semconv.IDEMPOTENCY_HONOURED] = event.honoured
             return semconv.EVENT_KEYS_HONOURED, attributes
+        case IdempotencyMet():
+            attributes[semconv.IDEMPOTENCY_OUTCOME] = event.outcome
+            attributes[semconv.IDEMPOTENCY_KEY] = event.key
+            if event.trace:
+                attributes[semconv.IDEMPOTENCY_FIRST_TRACE] = event.trace
+            return semconv.EVENT_IDEMPOTENCY, attributes
         case RequestExpired():
             attributes[semconv.DEADLINE_LATE] = round(event.late, 6)
             attributes[semconv.DEADLINE_MODE] = event.mode

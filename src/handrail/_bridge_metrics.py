@@ -21,6 +21,7 @@ from .resilience.events import (
     FallbackUsed,
     HedgeSent,
     HedgeWon,
+    IdempotencyMet,
     NotRetried,
     RequestExpired,
     RetriesExhausted,
@@ -105,6 +106,8 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return semconv.METRIC_HEDGES_WON, {}
         case FallbackUsed():
             return semconv.METRIC_FALLBACKS, {semconv.FALLBACK_KIND: event.kind}
+        case IdempotencyMet():
+            return semconv.METRIC_IDEMPOTENCY, {semconv.IDEMPOTENCY_OUTCOME: event.outcome}
         case RequestExpired():
             return semconv.METRIC_EXPIRED, {semconv.DEADLINE_MODE: event.mode}
         case ConnectionUnguarded():

@@ -86,6 +86,11 @@ EVENTS = [
         {"handrail.fallback.kind": "stale"},
     ),
     (
+        events.IdempotencyMet(TARGET, "POST", "0123", "replayed", "ab"),
+        "handrail.server.requests.repeated",
+        {"handrail.idempotency.outcome": "replayed"},
+    ),
+    (
         events.RequestExpired(TARGET, "GET", 0.1, "observe"),
         "handrail.server.requests.expired",
         {"handrail.deadline.mode": "observe"},

@@ -134,6 +134,23 @@ def _broke_off(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"body lost after the headers: {_cause(about)} ({_attempt(about)})", "red"
 
 
+def _met(about: Mapping[str, object]) -> tuple[str, str, str]:
+    outcome, first = str(about.get(semconv.IDEMPOTENCY_OUTCOME)), about.get(semconv.IDEMPOTENCY_FIRST_TRACE)
+    mark, said, colour = _MET.get(outcome, ("✗", f"Idempotency-Key: {outcome.replace('_', ' ')}", "yellow"))
+    return mark, f"{said}{f' (first: trace {first})' if first else ''}", colour
+
+
+_MET = {
+    "replayed": ("↻", "answered before: the kept answer was given again", "dim"),
+    "in_flight": ("·", "a request with the same Idempotency-Key is under way", "yellow"),
+    "mismatch": ("✗", "the Idempotency-Key was used for another request", "yellow"),
+    "interrupted": ("✗", "the first request with this Idempotency-Key broke off: it may have been carried out", "red"),
+    "refused_store_away": ("✗", "refused: the store of answers is away", "red"),
+    "ran_unguarded": ("·", "run unguarded: the store of answers is away", "yellow"),
+    "ran_again": ("↻", "carried out again: the first request with this Idempotency-Key broke off", "yellow"),
+}
+
+
 def _expired(about: Mapping[str, object]) -> tuple[str, str, str]:
     refused = about.get(semconv.DEADLINE_MODE) == "enforce"
     late = _seconds(about, semconv.DEADLINE_LATE)
@@ -205,6 +222,7 @@ _SENTENCES = {
     semconv.EVENT_HEDGE_SENT: _hedged,
     semconv.EVENT_HEDGE_WON: _hedge_won,
     semconv.EVENT_TIMEOUT: _timeout,
+    semconv.EVENT_IDEMPOTENCY: _met,
     semconv.EVENT_REQUEST_EXPIRED: _expired,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CLIENT_LEFT: _left,

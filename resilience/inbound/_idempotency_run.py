@@ -1,0 +1,256 @@
+"""A request with a new key, carried out: what passes is noted, and the key is kept or freed before its client knows."""
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from ..clock import Clock
+from ..replay.courier import StoreAway
+from ..replay.record import Record
+from ..replay.work import Begin, Free, Held, Keep, Work
+from ._idempotency_answer import Copy
+from ._idempotency_body import BodyRead
+from ._idempotency_request import Asked
+from ._idempotency_task import Calls, Cut
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["PATIENCE", "SETTLED_WITHIN", "Courier", "Running", "current_key"]
+
+SETTLED_WITHIN = 2.0
+"""Seconds that the last message of an answer waits for the store; then it goes out all the same."""
+PATIENCE = 60.0
+"""Seconds for which an app is not told that its client has left: most would stop in the middle of the work."""
+
+_log = logging.getLogger("handrail")
+_LEFT = {"type": "http.disconnect"}
+
+current_key: ContextVar[str | None] = ContextVar("handrail_idempotency_key", default=None)
+"""The client's key of the request at hand."""
+
+
+class Courier(Protocol):
+    """What is asked of `replay.courier.Courier`."""
+
+    @property
+    def identity(self) -> str | None: ...
+
+    async def ask(self, work: Work, seconds: float, /) -> Held | bool: ...
+
+    def tell(self, work: Work) -> None: ...
+
+    def hold(self, begin: Begin) -> None: ...
+
+    def let_go(self, key: bytes, owner: str) -> None: ...
+
+
+class Running:
+    """One request. It ends in one of three ways: kept (carried out), freed (it failed: the same may come again), or
+    let go without either, where nobody can know; the key is then BROKEN as soon as its lease is over.
+    """
+
+    def __init__(
+        self,
+        app: "ASGIApp",
+        scope: "Scope",
+        receive: "Receive",
+        send: "Send",
+        *,
+        asked: Asked,
+        begin: Begin,
+        copy: Copy,
+        courier: Courier,
+        clock: Clock,
+        said: tuple[bytes, bytes] | None,
+        trace: str | None,
+        alone: "set[Running]",
+        called: str,
+    ) -> None:
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._asked = asked
+        self._begin = begin
+        self._copy = copy
+        self._courier = courier
+        self._clock = clock
+        self._said = said
+        self._trace = trace
+        self._alone = alone
+        self._called = called
+        self._body = BodyRead()
+        self._calls = Calls()
+        self._settled = False
+        self._told = False
+        self._left_at: float | None = None
+        self._released: anyio.Event | None = None
+        self._finished: anyio.Event | None = None
+
+    async def run(self) -> None:
+        """The app, in a task of its own."""
+        current_key.set(self._asked.key)
+        try:
+            await self._app(self._scope, self.receive, self.send)
+        except GeneratorExit:
+            raise  # thrown away with its event loop
+        except Exception:
+            await self._ended(failed=True)
+            raise
+        except BaseException:
+            self._let_go()
+            raise
+        await self._ended(failed=False)
+
+    def never_ran(self) -> None:
+        """Nothing was done."""
+        self._settled = True
+        self._courier.tell(Free(self._begin.key, self._begin.owner))
+        self._courier.let_go(self._begin.key, self._begin.owner)
+
+    def left(self) -> None:
+        """The server has cancelled the request: the app goes on without it."""
+        self._alone.add(self)
+        self._gone()
+        self._calls.cut()
+
+    def ended(self, error: BaseException | None) -> None:
+        """It went on alone, and is over."""
+        self._alone.discard(self)
+        if self._finished is not None:
+            self._finished.set()
+        if error is not None:
+            _log.warning("%s went on after its server had given it up, and failed", self._called, exc_info=error)
+
+    async def finished(self) -> None:
+        """Wait until it is over."""
+        if self._finished is None:
+            self._finished = anyio.Event()
+        await self._finished.wait()
+
+    async def receive(self) -> "Message":
+        """The server's, but for the client's leaving: that is not told at once where the whole request is here."""
+        message: Message
+        try:
+            message = _LEFT if self._calls.over else await self._calls.make(self._receive())
+        except Cut:
+            message = _LEFT
+        if message["type"] == "http.request":
+            self._body.see(message)
+            return message
+        self._gone()
+        if self._body.whole and not self._settled:
+            await self._patience()
+        self._told = True
+        return message
+
+    async def send(self, message: "Message") -> None:
+        """The server's; before the last message of the answer the key is settled."""
+        if not self._settled:
+            last = self._copy.see(message)
+            if message["type"] == "http.response.start" and self._said is not None:
+                message = {**message, "headers": with_header(message, self._said)}
+            if last:
+                await self._settle()
+            elif self._left_at is not None and not self._patient():
+                self._release()
+                if self._copy.status is not None and message["type"] != "http.response.start":
+                    raise OSError("the client has left")  # as servers do from spec_version 2.4 on
+        await self._pass(message)
+
+    async def _pass(self, message: "Message") -> None:
+        if self._left_at is not None:
+            return
+        try:
+            await self._calls.make(self._send(message))
+        except (Cut, OSError):
+            self._gone()
+
+    def _gone(self) -> None:
+        if self._left_at is None:
+            self._left_at = self._clock.now()
+
+    def _patient(self) -> bool:
+        """Whether the answer is still worth its end although nobody reads it."""
+        if self._copy.missing is not None or self._copy.stream:
+            return False
+        return self._left_at is None or self._clock.now() < self._left_at + PATIENCE
+
+    async def _patience(self) -> None:
+        """Wait until the answer is there, or not worth the wait."""
+        if not self._patient() or self._left_at is None:
+            return
+        if self._released is None:
+            self._released = anyio.Event()
+        try:
+            with self._clock.timeout(self._left_at + PATIENCE - self._clock.now()):
+                await self._released.wait()
+        except TimeoutError:
+            pass
+
+    def _release(self) -> None:
+        if self._released is not None:
+            self._released.set()
+
+    async def _ended(self, *, failed: bool) -> None:
+        """The app is done, maybe before its answer is."""
+        if self._settled:
+            return
+        if self._copy.done:
+            self._copy.broken_off()
+        elif not failed and self._told and self._copy.status is None:
+            self._let_go()  # it may have been in the middle of the work when it heard that its client had left
+            return
+        await self._settle()
+
+    async def _settle(self) -> None:
+        self._settled = True
+        self._release()
+        key, owner = self._begin.key, self._begin.owner
+        work: Keep | Free = Free(key, owner)
+        if self._copy.done:
+            work = Keep(key, owner, self._record().dump(), self._begin.retention)
+        try:
+            done = await self._courier.ask(work, SETTLED_WITHIN)
+        except StoreAway:
+            self._courier.tell(work)  # which goes on trying, and renews the lease meanwhile
+            return
+        except BaseException:
+            self._courier.tell(work)
+            raise
+        self._courier.let_go(key, owner)
+        if not done and work.__class__ is Keep:
+            _log.warning("the answer to %s was not kept: its key is gone, or was taken over", self._called)
+
+    def _let_go(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._release()
+            self._courier.let_go(self._begin.key, self._begin.owner)
+
+    def _record(self) -> Record:
+        status, headers, body, trailers = self._copy.answer()
+        return Record(
+            status=status,
+            headers=headers,
+            body=body,
+            trailers=trailers,
+            missing=self._copy.missing,
+            asked=self._asked.asked,
+            cookies=self._asked.cookies,
+            body_digest=self._body.digest(),
+            read=self._body.read,
+            whole=self._body.whole,
+            trace=self._trace,
+        )
+
+
+def with_header(start: "Message", said: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer and ours, unless the app has said the same by itself."""
+    headers = list(start.get("headers", ()))
+    if all(bytes(name).lower() != said[0] for name, _ in headers):
+        headers.append(said)
+    return headers

@@ -1,0 +1,151 @@
+"""A request that goes on when nobody waits for it: a task of its own, and its calls into the server.
+
+On asyncio and on trio. A server that cancels a request (a client that left, a shutdown) gets its task back at once;
+what the request was for goes on to its end.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+from contextvars import copy_context
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+__all__ = ["Calls", "Cut", "Outliving", "outlive"]
+
+T = TypeVar("T")
+
+
+class Cut(Exception):
+    """A call into the server that was given up, because the server has given up the request."""
+
+
+class Calls:
+    """Calls into a server that may never return once it has cancelled the request."""
+
+    __slots__ = ("_scopes", "over")
+
+    def __init__(self) -> None:
+        self._scopes: set[anyio.CancelScope] = set()
+        self.over = False
+
+    async def make(self, call: Awaitable[T]) -> T:
+        """Wait for one; raises Cut where `cut` is called meanwhile. Any other cancellation passes through."""
+        with anyio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                return await call
+            finally:
+                self._scopes.discard(scope)
+        raise Cut
+
+    def cut(self) -> None:
+        """End all that wait, and let nobody begin another one."""
+        self.over = True
+        for scope in tuple(self._scopes):
+            scope.cancel()
+
+
+class Outliving(Protocol):
+    """What may outlive the task that began it."""
+
+    async def run(self) -> None:
+        """Do the work; called once, in a task of its own."""
+
+    def never_ran(self) -> None:
+        """That task was cancelled before it began."""
+
+    def left(self) -> None:
+        """Nobody waits any more."""
+
+    def ended(self, error: BaseException | None) -> None:
+        """It is over, and nobody had waited to the end."""
+
+
+async def outlive(work: Outliving, running: set[object]) -> None:
+    """Run `work` in a task of its own and wait for it: what it raises is raised here, the same object.
+
+    A cancellation of this task passes through at once. `running` holds the tasks: a loop holds them weakly.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        await _on_trio(work)
+        return
+    waiter: asyncio.Future[None] = loop.create_future()
+    job = _Job(work)
+
+    def over(task: "asyncio.Task[None]") -> None:
+        running.discard(task)
+        if not job.began:
+            work.never_ran()
+        if not waiter.done():
+            waiter.set_result(None)
+        elif waiter.cancelled():
+            work.ended(job.outcome(task))
+
+    task = loop.create_task(job.run())
+    running.add(task)
+    task.add_done_callback(over)
+    try:
+        await waiter
+    except BaseException:
+        if waiter.done() and not waiter.cancelled():  # it was over, and this task cancelled before it heard of it
+            work.ended(job.outcome(task))
+        else:
+            waiter.cancel()
+            work.left()
+        raise
+    if job.error is not None:
+        raise job.error
+    task.result()
+
+
+class _Job:
+    __slots__ = ("_work", "began", "error")
+
+    def __init__(self, work: Outliving) -> None:
+        self._work = work
+        self.began = False
+        self.error: BaseException | None = None
+
+    async def run(self) -> None:
+        self.began = True
+        try:
+            await self._work.run()
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.error = error  # a loop would end by it, past whoever waits
+
+    def outcome(self, task: "asyncio.Task[None]") -> BaseException | None:
+        return self.error or (None if task.cancelled() else task.exception())
+
+
+async def _on_trio(work: Outliving) -> None:
+    trio: Any = sys.modules["trio"]  # whose loop this is
+    over, caught = trio.Event(), list[BaseException]()
+    waited = True
+
+    async def run() -> None:
+        try:
+            await work.run()
+        except trio.Cancelled:
+            raise  # trio ends, and its system tasks with it
+        except BaseException as error:  # all of them: what leaves a system task brings trio down
+            caught.append(error)
+        finally:
+            over.set()
+            if not waited:
+                work.ended(caught[0] if caught else None)
+
+    trio.lowlevel.spawn_system_task(run, context=copy_context())
+    try:
+        await over.wait()
+    except BaseException:
+        waited = False
+        if over.is_set():
+            work.ended(caught[0] if caught else None)
+        else:
+            work.left()
+        raise
+    if caught:
+        raise caught[0]
