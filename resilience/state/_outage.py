@@ -8,17 +8,30 @@ __all__ = ["Outage"]
 STEADY = 2.0
 """Seconds of good rounds after which an outage is over: a server that comes and goes is one outage."""
 
+LOST = (
+    "breakers are not shared through %s: %s; each goes by its own calls, no call is affected or "
+    "waits (said once until it works again)"
+)
+"""What is said of breakers: the store, and what the trouble is."""
+BACK = "breakers are shared through %s again, after %.0f s"
+
 _log = logging.getLogger("handrail")
 
 
 class Outage:
-    """Told after every round how it went."""
+    """Told after every round how it went. `lost` and `back` are the two lines, with the places of LOST and BACK."""
 
-    def __init__(self, shown: str, now: Callable[[], float]) -> None:
-        self._shown = shown
+    def __init__(self, shown: str, now: Callable[[], float], lost: str = LOST, back: str = BACK) -> None:
+        self.shown = shown
+        self._lost, self._back = lost, back
         self._now = now
         self._began: float | None = None
         self._good: float | None = None
+
+    @property
+    def told_of(self) -> bool:
+        """Whether its warning was given, and the line of its end not yet."""
+        return self._began is not None
 
     @property
     def lasts(self) -> bool:
@@ -31,12 +44,7 @@ class Outage:
         if trouble:
             if self._began is None:
                 self._began = now
-                _log.warning(
-                    "breakers are not shared through %s: %s; each goes by its own calls, no call is affected or "
-                    "waits (said once until it works again)",
-                    self._shown,
-                    trouble,
-                )
+                _log.warning(self._lost, self.shown, trouble)
             self._good = None
             return
         if self._began is None:
@@ -44,5 +52,5 @@ class Outage:
         if self._good is None:
             self._good = now
         if now - self._good >= STEADY:
-            _log.info("breakers are shared through %s again, after %.0f s", self._shown, self._good - self._began)
+            _log.info(self._back, self.shown, self._good - self._began)
             self._began = self._good = None
