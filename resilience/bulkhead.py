@@ -74,7 +74,7 @@ class Bulkhead:
         permits, inner = self.permits, self._measured(call_next) if self._adaptive else call_next
         held, waiting = permits.held, permits.waiting
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             # Written out, since every call comes here; what it relies on is said in `Permits`.
             held.append(None)
             if waiting or len(held) > self.limit:
@@ -94,7 +94,7 @@ class Bulkhead:
         permits, inner = self.permits, self._measured_sync(call_next) if self._adaptive else call_next
         held, waiting = permits.held, permits.waiting
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             held.append(None)
             if waiting or len(held) > self.limit:
                 held.pop()
@@ -173,7 +173,7 @@ class Bulkhead:
         return BulkheadFull(text, target=self.target)
 
     def _measured(self, call_next: Next[R]) -> Next[R]:
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             began = self._begun()
             try:
                 result = await call_next(call)
@@ -186,7 +186,7 @@ class Bulkhead:
         return run
 
     def _measured_sync(self, call_next: NextSync[R]) -> NextSync[R]:
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             began = self._begun()
             try:
                 result = call_next(call)

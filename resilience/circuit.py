@@ -41,7 +41,7 @@ class CircuitBreaker(ControlledCircuit):
         now, success = self._now, Count.SUCCESS
         timed, limit = bool(self._rules.slow_call), self._rules.slow_call or inf
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             window = self._window
             permit = window or self._admit(call)
             began = now() if timed else 0.0
@@ -65,7 +65,7 @@ class CircuitBreaker(ControlledCircuit):
         now, success = self._now, Count.SUCCESS
         timed, limit = bool(self._rules.slow_call), self._rules.slow_call or inf
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             window = self._window
             permit = window or self._admit(call)
             began = now() if timed else 0.0

@@ -62,7 +62,7 @@ class Hedge:
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             if call.resend is not Resend.SAFE or call.attempt > 1 or asyncio._get_running_loop() is None:
                 return await call_next(call)
             result: R = await _Race(self, call, call_next).run()

@@ -67,7 +67,7 @@ class Retry:
         """The step for an event loop."""
         window, safe, used_up = (self.budget or Budget()).window, Resend.SAFE, remembered.get
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             if call.started < window.ends:
                 window.fresh += 1  # no lock: nearly every call begins here
             else:
@@ -100,7 +100,7 @@ class Retry:
         """The step for a thread."""
         window, safe, used_up = (self.budget or Budget()).window, Resend.SAFE, remembered.get
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             if call.started < window.ends:
                 window.fresh += 1  # no lock: nearly every call begins here
             else:

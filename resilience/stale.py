@@ -90,7 +90,7 @@ class StaleOnError:
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             try:
                 result = await call_next(call)
             except Exception as error:
@@ -113,7 +113,7 @@ class StaleOnError:
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread."""
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             try:
                 result = call_next(call)
             except Exception as error:

@@ -70,7 +70,7 @@ class Throttle:
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             self._admit(call)
             try:
                 result = await call_next(call)
@@ -86,7 +86,7 @@ class Throttle:
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread; shares all state with the other."""
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             self._admit(call)
             try:
                 result = call_next(call)

@@ -44,7 +44,7 @@ class TotalTimeout:
         """The step for an event loop."""
         begin = self._begin
 
-        def run(call: Call[R]) -> Awaitable[R]:
+        def run(call: "Call[R]") -> "Awaitable[R]":
             begin(call)
             return call_next(call)
 
@@ -54,7 +54,7 @@ class TotalTimeout:
         """The step for a thread."""
         begin = self._begin
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             begin(call)
             return call_next(call)
 
@@ -98,7 +98,7 @@ class AttemptTimeout:
         """The step for an event loop."""
         now, timeout, seconds = self._now, self._tools.clock.timeout, self._seconds
 
-        async def run(call: Call[R]) -> R:
+        async def run(call: "Call[R]") -> R:
             # `_begin`, written out, since every call comes here.
             began = now()
             limit = call.attempt_timeout
@@ -128,7 +128,7 @@ class AttemptTimeout:
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread."""
 
-        def run(call: Call[R]) -> R:
+        def run(call: "Call[R]") -> R:
             began = self._begin(call)
             try:
                 return call_next(call)
