@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def bench(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environ = dict(os.environ) | ({"PATH": path} if path is not None else {})
     return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=200
     )
 
 

@@ -22,7 +22,7 @@ def instrument(cwd: Path, code: str, **environ: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
 
 

@@ -38,7 +38,7 @@ def test_a_process_is_read_by_another(tmp_path: Path) -> None:
     script.write_text(SCRIPT)
     environ = {**os.environ, "HANDRAIL_TRACES_DIR": str(tmp_path / "traces"), "OTEL_TRACES_EXPORTER": "none"}
     done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200
     )
     assert done.returncode == 0, done.stderr
     target = f"127.0.0.1:{done.stdout.strip()}"

@@ -48,7 +48,7 @@ def make_environ(tmp_path: Path) -> dict[str, str]:
 def handrail_run(cwd: Path, environ: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
     return subprocess.run(
-        [HANDRAIL, "run", *command], cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=60
+        [HANDRAIL, "run", *command], cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=200
     )
 
 
@@ -118,7 +118,7 @@ def test_interpreter_without_handrail(service: Path, environ: dict[str, str]) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=200,
     )
     assert done.stdout == "on\n"
     assert done.stderr.startswith("handrail: not usable in ")
@@ -206,7 +206,7 @@ def test_reloaded_app_stays_protected(service: Path, environ: dict[str, str], po
     command = [HANDRAIL, "run", "uvicorn", "app:app", "--host", "127.0.0.1", "--port", str(port), "--reload"]
     with running(command, cwd=service, port=port, environ=environ) as server:
         answers = [server.ask("/", {})]
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while answers[-1]["version"] == 1:
             assert time.monotonic() < until, server.output()
             if len(answers) % 40 == 1:

@@ -17,7 +17,7 @@ from examples.order_service.ports import free_ports
 __all__ = ["ComposeOutside"]
 
 ROOT = Path(__file__).resolve().parents[2]
-BOUND = 30.0
+BOUND = 90.0
 
 
 class ComposeOutside:

@@ -26,7 +26,7 @@ PORTS: tuple[str, ...] = (
     "JAEGER_OTLP_HTTP",
     "JAEGER_SPAN_METRICS",
 )
-BOUND = 30.0
+BOUND = 90.0
 
 
 class JaegerServer:

@@ -25,7 +25,7 @@ UNSET, ERROR = 0, 2
 
 def place(fleet: Fleet, order_id: str) -> httpx.Response:
     order = {"order_id": order_id, "sku": "bolt", "quantity": 1, "amount": 900, "card": CARD}
-    return httpx.post(f"{fleet.url('order')}/orders", json=order, timeout=30, trust_env=False)
+    return httpx.post(f"{fleet.url('order')}/orders", json=order, timeout=90, trust_env=False)
 
 
 SPANS = {"plain": 7, "first": 7, "retried": 9, "refused": 12}
@@ -189,7 +189,7 @@ def test_the_demo_sends_its_traces_to_a_collector_that_is_set(jaeger_binary: Pat
             env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": jaeger.otlp_http},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=200,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         found = re.search(r"http://127\.0\.0\.1:16686/trace/([0-9a-f]{32})$", done.stdout, re.MULTILINE)

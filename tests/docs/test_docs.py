@@ -65,13 +65,13 @@ def run_python(page: list[Block], folder: Path) -> subprocess.CompletedProcess[s
     script = folder / "page.json"
     script.write_text(json.dumps(parts), "utf-8")
     command = [sys.executable, "-W", "error", str(Path(__file__).with_name("run_page.py")), str(script)]
-    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=200)
 
 
 def run_step(step: Step, cwd: Path, folder: Path) -> str:
     """Run one command; returns what is wrong with it, or nothing."""
     command = ["bash", "-euo", "pipefail", "-c", step.command]
-    done = subprocess.run(command, cwd=cwd, env=environment(folder), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=cwd, env=environment(folder), capture_output=True, text=True, timeout=200)
     output = done.stdout + done.stderr
     if done.returncode:
         return f"`{step.command}` ended with {done.returncode}:\n{output}"

@@ -40,7 +40,7 @@ def made(python: str, ways: tuple[str, ...]) -> dict[str, Any]:
     environ |= {"HANDRAIL_TRACES_DIR": os.environ["HANDRAIL_TRACES_DIR"], "LOGFIRE_IGNORE_NO_CONFIG": "1"}
     environ |= {"LOGFIRE_DISTRIBUTED_TRACING": "true", "HANDRAIL_BLOCKED_LOOP": "0"}
     command = [python, str(Path(__file__).with_name("service.py")), *(f"{w}:{o}" for w in ways for o in ORDERS)]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=100, cwd=ROOT)
+    ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=200, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)

@@ -23,7 +23,7 @@ DEMO = [sys.executable, "-m", "examples.order_service.demo"]
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*DEMO, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=110)
+    return subprocess.run([*DEMO, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=200)
 
 
 def row(output: str, label: str) -> list[str]:

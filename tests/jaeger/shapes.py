@@ -29,7 +29,7 @@ def play(jaeger: JaegerServer, folder: Path) -> Shapes:
     settings = {"HANDRAIL_TOTAL_TIMEOUT": "1", "HANDRAIL_ATTEMPT_TIMEOUT": "1"}
     with fleet(folder, jaeger.otlp_http, settings) as (ports, _):
         front = f"http://127.0.0.1:{ports['front']}"
-        with httpx.Client(base_url=front, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=front, timeout=90, trust_env=False) as client:
             order = client.get("/orders/1").raise_for_status().json()["trace_id"]
             stream = client.get("/stream/1").raise_for_status().headers["x-trace-id"]
             late = client.get("/late/1")

@@ -73,7 +73,7 @@ class Story:
         trace_id, parent = (secrets.token_hex(16), secrets.token_hex(8)) if known else ("", "")
         headers = {"traceparent": f"00-{trace_id}-{parent}-01"} if known else {}
         url = f"{self.origins['order']}/orders"
-        answer = httpx.post(url, json=order, headers=headers, timeout=30, trust_env=False)
+        answer = httpx.post(url, json=order, headers=headers, timeout=90, trust_env=False)
         return Answer(order_id, answer, trace_id or answer.json()["trace_id"], parent)
 
     def trace(self, answer: Answer, spans: int) -> Trace:

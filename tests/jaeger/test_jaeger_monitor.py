@@ -45,7 +45,7 @@ def monitored(
             yield jaeger
         finally:
             prometheus.terminate()
-            prometheus.wait(20)
+            prometheus.wait(60)
 
 
 def place(jaeger: JaegerServer, folder: Path) -> None:
@@ -57,7 +57,7 @@ def place(jaeger: JaegerServer, folder: Path) -> None:
         def known(what: str) -> bool:
             order = {"order_id": f"m{next(numbers)}", "sku": "bolt", "quantity": 1, "amount": 5, "card": CARD}
             url = f"http://127.0.0.1:{fleet.ports['order']}/orders"
-            httpx.post(url, json=order, timeout=30, trust_env=False)
+            httpx.post(url, json=order, timeout=90, trust_env=False)
             return points(jaeger, what) >= 2
 
         jaeger.wait(lambda: known("calls"))

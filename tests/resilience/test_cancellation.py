@@ -163,7 +163,7 @@ def test_a_late_result_of_an_earlier_period_changes_nothing(late: str | int) -> 
 def test_threads_are_in_the_call_at_the_same_time() -> None:
     """Four threads meet inside one breaker: no lock is held while a call runs."""
     pipeline = standard("http://peer")
-    meeting = threading.Barrier(4, timeout=10)
+    meeting = threading.Barrier(4, timeout=60)
 
     def answer() -> Reply:
         meeting.wait()
@@ -181,11 +181,11 @@ def test_threads_in_half_open_make_one_probe() -> None:
     pipeline = Pipeline(breaker)
     pipeline.run_sync(ScriptedWire(503).call())
     clock.advance(5.0)
-    together, over = threading.Barrier(8, timeout=10), threading.Semaphore(0)
+    together, over = threading.Barrier(8, timeout=60), threading.Semaphore(0)
 
     def answer() -> Reply:
         for _ in range(7):
-            assert over.acquire(timeout=10)
+            assert over.acquire(timeout=60)
         return Reply(200)
 
     def caller() -> bool:

@@ -46,13 +46,13 @@ def test_of_two_hundred_threads_one_probes(step: str | int) -> None:
     """All ask at the same moment, and the probe does not end before the others were refused."""
     bench = Bench(ramp=8).opened()
     bench.clock.advance(5.0)
-    together, refused = threading.Barrier(CALLERS, timeout=30), threading.Semaphore(0)
+    together, refused = threading.Barrier(CALLERS, timeout=60), threading.Semaphore(0)
     sent: list[int] = []
 
     def answer() -> Reply:
         sent.append(1)
         for _ in range(CALLERS - 1):
-            assert refused.acquire(timeout=30)
+            assert refused.acquire(timeout=60)
         return Reply(200 if step == "ok" else 503)
 
     def caller(_: int) -> bool:

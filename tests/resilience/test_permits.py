@@ -193,7 +193,7 @@ def test_no_wake_up_is_lost_among_threads(limit: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(50)
+        thread.join(60)
     assert len(done) == 2400
     assert (len(permits.held), len(permits.waiting)) == (0, 0)
 

@@ -126,7 +126,7 @@ def test_what_was_used_long_ago_goes_like_the_rest() -> None:
 def test_threads_that_ask_together_get_one_pipeline() -> None:
     """Eight threads that all saw a new origin missing: one entry."""
     kept, _ = registry()
-    together, seen = threading.Barrier(8, timeout=10), threading.local()
+    together, seen = threading.Barrier(8, timeout=60), threading.local()
 
     class Meeting(dict[tuple[str, str, int], Entry]):
         def get(self, key, default=None):  # pyright: ignore[reportIncompatibleMethodOverride]  # one overload is enough

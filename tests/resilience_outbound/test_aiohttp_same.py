@@ -15,7 +15,7 @@ def _printed(*arguments: str, **environ: str) -> str:
         [sys.executable, SCRIPT, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         env={**os.environ, "OTEL_TRACES_EXPORTER": "none", **environ},
     )
     assert done.returncode == 0, done.stderr

@@ -101,7 +101,7 @@ def test_body_is_bounded(server, steps, guard, step):
     began = time.monotonic()
     with pytest.raises(requests.ConnectionError, match="Read timed out"):
         requests.get(server.url)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     assert [event.cause for event in guarded.events if isinstance(event, AttemptFailed)] == ["timeout"]
 
 
@@ -236,7 +236,7 @@ def test_untrusted_certificate_is_our_mistake(server, guard):
 def test_threads_share_nothing_but_the_breaker(server, steps, guard):
     """Many threads over one session, each call with its own attempts: no lock is held during a call."""
     guard(breaker_minimum_calls=10_000)
-    gate = threading.Barrier(8, timeout=10)
+    gate = threading.Barrier(8, timeout=60)
 
     def meet(of, connection):
         gate.wait()  # passes only if all calls are under way at a time
@@ -249,7 +249,7 @@ def test_threads_share_nothing_but_the_breaker(server, steps, guard):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert found == [200] * 8
     assert len(server.received) == 16
 

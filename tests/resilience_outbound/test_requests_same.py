@@ -19,7 +19,7 @@ def ran(*arguments: str) -> dict[str, Any]:
     environ = {"PATH": os.environ["PATH"], "HANDRAIL_TRACES_DIR": os.environ["HANDRAIL_TRACES_DIR"]}
     environ |= {"HANDRAIL_BACKOFF_BASE": "0.001", "HANDRAIL_BREAKER_MINIMUM_CALLS": "10000"}
     command = [sys.executable, "-m", "tests.resilience_outbound.plain_requests", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=200)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

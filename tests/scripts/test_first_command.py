@@ -16,7 +16,7 @@ OLD = "#!/bin/sh\nexit 1\n"
 def make_venv(folder: Path, path: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     command = ["/bin/sh", str(ROOT / "scripts" / "make_venv.sh"), str(folder / ".venv"), "demo"]
     env = {"PATH": str(path), **environ}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=200, check=False)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ esac
 def install(path: str, **environ: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "install_jaeger.py")]
     return subprocess.run(
-        command, env={"PATH": path, **environ}, capture_output=True, text=True, timeout=30, check=False
+        command, env={"PATH": path, **environ}, capture_output=True, text=True, timeout=200, check=False
     )
 
 

@@ -29,7 +29,7 @@ async def app(scope, receive, send):
 
 app = protect(app)
 """
-BOUND = 30.0
+BOUND = 60.0
 
 
 class Collector:
@@ -86,6 +86,7 @@ def environ(folder: Path, collector: Collector, **more: str) -> dict[str, str]:
         "HOME": str(folder),
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "60000",
+        "HANDRAIL_FLUSH_TIMEOUT": "30",  # a busy machine may need longer than 2 s
         **more,
     }
 
@@ -220,7 +221,7 @@ def test_children_of_multiprocessing(how: str, tmp_path: Path) -> None:
             env=environ(tmp_path, collector),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
         )
     assert (done.returncode, done.stderr) == (0, "")
     assert collector.paths == {"/parent": 1, "/0": 1, "/1": 1, "/2": 1}, json.dumps(collector.paths)

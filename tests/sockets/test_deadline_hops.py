@@ -68,7 +68,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server,
 
 
 def ask(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
     reply = connection.getresponse()
     found = reply.status, {name.lower(): value for name, value in reply.getheaders()}, json.loads(reply.read())

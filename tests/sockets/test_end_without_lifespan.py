@@ -63,7 +63,7 @@ def test_a_failed_start_ends_uvicorn_where_lifespan_is_on(tmp_path: Path) -> Non
         env=_environ(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert done.returncode == 3, done.stderr
     assert "ConnectionError: no database here" in done.stderr

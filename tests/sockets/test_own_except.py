@@ -77,7 +77,7 @@ def client(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def _ask(service: Server, path: str, query: dict[str, str]) -> tuple[int, str, dict[str, object]]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     connection.request("GET", f"{path}?{urlencode(query)}")
     reply = connection.getresponse()
     found = reply.status, reply.headers.get_content_type(), json.loads(reply.read())

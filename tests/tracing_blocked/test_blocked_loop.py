@@ -81,7 +81,7 @@ def test_who_waits_and_who_holds(watch, told, caplog: pytest.LogCaptureFixture):
 
 async def beats(told: list[float], count: int = 1) -> None:
     """Wait until the heart has beaten behind the hold, with a bound."""
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while len(told) < count:
         assert time.monotonic() < ends, "never noticed"
         await asyncio.sleep(BOUND / 10)  # noqa: TID251 (a real loop, polled)
@@ -234,7 +234,7 @@ def test_an_idle_service_is_not_woken(watch, told, monkeypatch):
 
     async def main() -> None:
         await Server().call(traced(app, watch, Spans()), "/")
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 60
         while watch._hearts or watch._asked.is_set():
             assert time.monotonic() < ends
             await asyncio.sleep(BOUND / 10)  # noqa: TID251 (a real loop, polled)
@@ -286,7 +286,7 @@ def test_end_lets_the_thread_go(watch, told, holder: Holder):
     thread = watch._thread
     assert thread is not None
     watch.end()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
     async def main() -> None:

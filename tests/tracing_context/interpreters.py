@@ -48,4 +48,4 @@ def run(interpreter: str, path: Path, *arguments: str) -> subprocess.CompletedPr
     environ = {**os.environ, "PYTHONPATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
     environ.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage is not there
     script = str(Path(__file__).with_name("cases.py"))
-    return subprocess.run([interpreter, script, *arguments], env=environ, capture_output=True, text=True, timeout=60)
+    return subprocess.run([interpreter, script, *arguments], env=environ, capture_output=True, text=True, timeout=200)

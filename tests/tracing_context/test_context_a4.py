@@ -186,7 +186,7 @@ def test_parent_ended_before_the_pool_ran(spans: Spans) -> None:
         through(act)
         assert spans.server.end_time is not None
         held.set()
-        submitted[0].result(timeout=10)
+        submitted[0].result(timeout=60)
     assert_one_trace(spans)
 
 

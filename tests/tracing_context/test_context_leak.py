@@ -41,7 +41,7 @@ class Worker:
 
     def ask(self, act: Callable[[], Any]) -> Any:
         self.told.put(act)
-        return self.answers.get(timeout=10)
+        return self.answers.get(timeout=60)
 
     def stop(self) -> None:
         self.told.put(None)

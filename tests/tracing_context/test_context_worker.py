@@ -82,7 +82,7 @@ def traces(folder: Path) -> list[Trace]:
 def test_spans_leave_at_exit(tmp_path: Path, end: str, code: int) -> None:
     """A worker that only uses `resume` exports its span when it ends, with an error or without."""
     process = worker(tmp_path, end)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == code, errors
     ((span,),) = [trace.spans for trace in traces(tmp_path)]
     assert (span.name, span.kind, span.parent_id) == ("send receipt", 5, "")
@@ -95,7 +95,7 @@ def test_spans_leave_at_sigterm(tmp_path: Path, end: str, code: int) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "worked\n"
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == code, errors
     assert [trace.spans[0].name for trace in traces(tmp_path)] == ["send receipt"]
 
@@ -103,7 +103,7 @@ def test_spans_leave_at_sigterm(tmp_path: Path, end: str, code: int) -> None:
 def test_a_child_in_the_same_trace(tmp_path: Path) -> None:
     """link=False joins the trace of the request that another process began."""
     process = worker(tmp_path, "returns", "child")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     ((span,),) = [trace.spans for trace in traces(tmp_path)]
     assert (span.trace_id, span.parent_id) == ("1" * 32, "2" * 16)
@@ -120,7 +120,7 @@ def test_a_pool_of_processes(tmp_path: Path, method: str) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert (done.returncode, done.stderr) == (0, "")
     (trace,) = traces(tmp_path)

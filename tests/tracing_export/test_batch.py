@@ -19,7 +19,7 @@ from handrail.tracing.export._queue import Limits, Queue, Queued
 
 CONTEXT = SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1))
 RESOURCE = Resource({})
-BOUND = 20.0
+BOUND = 60.0
 
 
 class Books(CountedExporter):

@@ -21,7 +21,7 @@ ENTRY = Lost(destination="http://c", reason="connection refused", count=3, expor
 def ended() -> int:
     """The pid of a process that is no more."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait(30)
+        process.wait(90)
     return process.pid
 
 

@@ -85,7 +85,7 @@ def _run(port: int, protocol: str, *arguments: str) -> tuple[dict[str, list[floa
         told = json.loads(process.stdout.readline())
         began = time.monotonic()
         lines = process.stderr.read()
-        assert process.wait(30) == 0
+        assert process.wait(90) == 0
         return told, lines, time.monotonic() - began
 
 

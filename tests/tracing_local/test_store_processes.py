@@ -27,7 +27,7 @@ while number < count or count == 0:
     if number % 200 == 0:
         tracing.flush(30)
 """
-BOUND = 40.0
+BOUND = 90.0
 
 
 def _start(store: Path, name: str, count: int, *more: str) -> subprocess.Popen[bytes]:

@@ -55,7 +55,7 @@ def span(*, sampled: bool = True, trace_id: int = 0xABC) -> NonRecordingSpan:
     return NonRecordingSpan(SpanContext(trace_id, 0x123, False, TraceFlags(int(sampled))))
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Poll until `condition()` holds; AssertionError after `seconds`."""
     import threading
     import time

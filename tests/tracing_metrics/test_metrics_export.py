@@ -34,7 +34,7 @@ def started() -> Iterator[list[metrics.Metrics]]:
     for one in found:
         one.shutdown(0)
         if one._pump is not None:
-            one._pump._thread.join(20)  # what it still logs belongs to this test
+            one._pump._thread.join(60)  # what it still logs belongs to this test
 
 
 def _start(started: list[metrics.Metrics], endpoint: str, **more: Any) -> metrics.Metrics:

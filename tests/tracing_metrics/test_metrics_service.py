@@ -77,7 +77,7 @@ def _run(endpoint: str, **more: str) -> tuple[subprocess.CompletedProcess[str], 
         env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "HANDRAIL_BACKOFF_BASE": "0.001", **more},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     return done, time.monotonic() - begun
 

@@ -40,13 +40,13 @@ class Script:
                     """The request is short."""
                 connection.sendall(HEAD)
                 self.headers_out.set()
-                self.go_on.wait(10)
+                self.go_on.wait(60)
                 self._finish(connection)
 
     def close(self) -> None:
         self.go_on.set()
         self._socket.close()
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 class Told(list[dict[str, Any]]):
@@ -109,10 +109,10 @@ def test_a_slow_body_is_in_the_span(library: ModuleType, spans: Spans, told: Tol
     """A2: where the body is read at once, the span and the duration last to its last byte; they end together."""
     server = script(lambda connection: connection.sendall(b"0123456789"))
     thread = _in_thread(lambda: _get(library, way, server.url, extensions=BUFFERED))
-    assert server.headers_out.wait(10)
+    assert server.headers_out.wait(60)
     assert (spans.finished, told) == ((), [])
     server.go_on.set()
-    thread.join(10)
+    thread.join(60)
     (span,) = spans.finished
     assert span.status.status_code is StatusCode.UNSET
     assert span.start_time is not None

@@ -112,7 +112,7 @@ def _send(origin: str) -> list[str]:
     problems: list[str] = []
     fresh = httpx.Limits(max_keepalive_connections=0)  # uvicorn hangs up after an error
     with httpx.Client(
-        base_url=f"http://{origin}", trust_env=False, timeout=30, headers=headers, limits=fresh
+        base_url=f"http://{origin}", trust_env=False, timeout=90, headers=headers, limits=fresh
     ) as client:
 
         def get(path: str, method: str = "GET", **more: object) -> None:

@@ -71,7 +71,7 @@ def test_its_own_provider_gets_every_span_once(tmp_path: Path, when: str) -> Non
     store = tmp_path / "traces"
     environ = {"PATH": os.environ["PATH"], "HANDRAIL_TRACES_DIR": str(store), "HANDRAIL_ATTEMPTS": "1"}
     command = [sys.executable, "-W", "error", "-c", PROGRAMS[when]]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert sorted((kind, name) for kind, name, _ in seen) == [("CLIENT", "GET"), ("SERVER", "GET /hop")]

@@ -201,7 +201,7 @@ def test_without_a_file_nothing_is_followed(spans: Spans, tmp_path: Path, monkey
 
 
 def _until(true: Callable[[], bool]) -> bool:
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not true():
         if time.monotonic() > ends:
             return False
