@@ -1,0 +1,188 @@
+"""Answers in Postgres, for many machines: `handrail_idempotency`, and `handrail_store` for the store's identity.
+
+Postgres 12 or later, also behind a pgbouncer in transaction mode. The tables are made at the first use, in the first
+schema of the search_path (`?options=-csearch_path%3Dname` names another). What was committed stays; a standby that is
+promoted may lack the last moments, and its identity is another one, so that no caller relies on what may be gone.
+"""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, LiteralString
+
+from ..errors import SettingsError
+from ..state._redis import shown
+from . import _postgres_sql as sql
+from ._postgres_batch import questions
+from ._store_errors import StoreChanged, StoreRefused
+from .work import Held, Work
+
+if TYPE_CHECKING:
+    from ._postgres_link import Link, Row, Statement
+
+__all__ = ["PostgresStore"]
+
+MOST = 256
+"""Works in one transaction: Postgres has room for 64 locks a connection, by default."""
+LATEST = 2.0
+"""Seconds after which a server that was frozen carries out no more what lies in its sockets."""
+BITE = 500
+"""Rows that are forgotten at once."""
+TIDYING = 0.2
+"""Seconds after which no further bite is begun."""
+
+_log = logging.getLogger("handrail")
+
+
+class PostgresStore:
+    """The keys of one service. Raises SettingsError where psycopg is missing or does not understand the URL.
+
+    `most`: bytes of all kept answers; above, the oldest answers are given up, and their keys stay. The connection is
+    made at the first use. `identity` is None before `open`.
+    """
+
+    def __init__(self, url: str, service: str, most: int = 268_435_456) -> None:
+        try:
+            from . import _postgres_link
+        except ImportError as error:
+            raise SettingsError(
+                f"idempotency_store needs psycopg: pip install 'handrail[postgres]' ({error})"
+            ) from error
+        try:
+            self._url = _postgres_link.conninfo(url)
+            self.shown = shown(url)
+        except ValueError as error:
+            raise SettingsError(f"idempotency_store cannot be used: {error}") from error
+        self.identity: str | None = None
+        self._driver = _postgres_link
+        self._service = service
+        self._most = most
+        self._turn = _number(hashlib.sha256(b"handrail tidy " + service.encode()).digest())
+        self._link: Link | None = None
+        self._ahead = 0.0
+        self._told = False
+
+    def open(self) -> str:
+        """See Backend. StoreRefused where the server is read-only, or the tables are missing and may not be made."""
+        self.close()
+        self._link, self.identity = self._connect()
+        return self.identity
+
+    def run(self, work: Sequence[Work]) -> list[Held | bool]:
+        """See Backend: one transaction and one round trip for up to MOST works.
+
+        StoreChanged where the identity is no longer that which `open` told, until it is asked again.
+        """
+        try:
+            results: list[Held | bool] = []
+            for first in range(0, len(work), MOST):
+                results += self._transact(work[first : first + MOST])
+            return results
+        except BaseException:
+            self.close()
+            raise
+
+    def tidy(self) -> None:
+        """See Backend. In small bites that pass over what others are at work on."""
+        try:
+            link, ends = self._linked(), time.monotonic() + TIDYING
+            values = {"service": self._service, "bite": BITE, "turn": self._turn, "most": self._most}
+            while len(self._tidied(link, sql.EXPIRE, values)) == BITE and time.monotonic() < ends:
+                pass
+            held = self._tidied(link, sql.COUNT, values)[0][0]
+            excess = held - self._most if isinstance(held, int) else 0
+            while excess > 0 and time.monotonic() < ends:
+                gone = self._tidied(link, sql.GIVE_UP, {**values, "excess": excess})
+                excess = excess - sum(int(str(row[0])) for row in gone) if gone else 0
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """See Backend."""
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    def _transact(self, work: Sequence[Work]) -> list[Held | bool]:
+        asked = questions(self._service, work)
+        statements = [one for question in asked for one in question.statements]
+        locks = sorted({_number(one.key) for one in work})
+        try:
+            answers = iter(self._locked(locks, statements))
+        except self._driver.Late:
+            # Our idea of its clock is old, most likely: the next connection brings a new one.
+            self.close()
+            answers = iter(self._locked(locks, statements))
+        found: dict[int, Held | bool] = {}
+        for question in asked:
+            rows: Sequence[Row] = ()
+            for _ in question.statements:
+                rows = next(answers)
+            found.update(question.results(rows))
+        return [found[place] for place in range(len(work))]
+
+    def _locked(self, locks: Sequence[int], statements: "Sequence[Statement]") -> "list[list[Row]]":
+        """The rows of each statement, in one transaction that has these locks."""
+        link = self._linked()
+        values = {"locks": locks, "latest": time.monotonic() + self._ahead + LATEST}
+        (settings, *rows) = link.transact([(sql.LOCK, values), *statements])
+        self._ahead = _seconds(settings[0][5]) - time.monotonic()
+        return rows
+
+    def _linked(self) -> "Link":
+        """The connection, or a new one to what is still the same store."""
+        if self._link is None:
+            self._link, identity = self._connect()
+            self.identity = self.identity or identity
+            if identity != self.identity:
+                raise StoreChanged("it was replaced or emptied, and may have forgotten keys")
+        return self._link
+
+    def _connect(self) -> "tuple[Link, str]":
+        """A new connection to tables that are there, and the identity."""
+        link = self._driver.Link(self._url)
+        try:
+            ((standby, read_only, made, user, schema),) = link.ask(sql.ROLE)
+            if standby or read_only:
+                raise StoreRefused(
+                    f"it is {'a standby' if standby else 'read-only'}: name the primary, or several hosts and "
+                    "target_session_attrs=read-write"
+                )
+            if not made:
+                self._make(link, f"role {user} may not make tables in schema {schema or 'of the search_path'}")
+            values = {"service": self._service, "identity": secrets.token_hex(16)}
+            ((stored,),) = link.ask(sql.IDENTITY, values)
+            ((now,),) = link.ask(sql.NOW)
+            self._ahead = _seconds(now) - time.monotonic()
+            return link, hashlib.sha256(f"{stored} {link.try_to_ask(sql.TIMELINE)}".encode()).hexdigest()[:32]
+        except BaseException:
+            link.close()
+            raise
+
+    def _make(self, link: "Link", refused: str) -> None:
+        """Make the tables, one worker at a time: CREATE … IF NOT EXISTS by two at once fails for one of them."""
+        try:
+            link.script(sql.MAKERS, sql.DDL)
+        except Exception as error:
+            if not self._driver.denied(error):
+                raise
+            if not self._told:
+                self._told = True
+                _log.warning("%s: %s; have its owner run:\n%s", self.shown, refused, sql.DDL)
+            raise StoreRefused(f"{refused}: the log of handrail says what to run") from error
+
+    def _tidied(self, link: "Link", query: LiteralString, values: Mapping[str, object]) -> "list[Row]":
+        return link.transact([(sql.LIMITS, {}), (query, values)])[1]
+
+
+def _number(digest: bytes) -> int:
+    """What an advisory lock is known by, from bytes that nobody else comes upon."""
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _seconds(value: object) -> float:
+    assert isinstance(value, float)
+    return value
