@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ProblemDetails"]
 
 _log = logging.getLogger("handrail")
+_OVER = Exception("answered")
 _REPLACED = (b"content-type", b"content-length", b"content-encoding")
 
 
@@ -57,6 +58,9 @@ class ProblemDetails:
             if answer is None:
                 raise
             await responder.tell(error, answer, [])
+        finally:
+            if responder.told is not None:
+                responder.told = _OVER  # else they hold each other, and all frames between: work for the collector
 
 
 class _Responder:

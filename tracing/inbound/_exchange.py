@@ -149,6 +149,8 @@ class Exchange(CurrentSpan):
         if self._opened is not None:
             self._opened.discard(self)  # before the end: a held event loop is told on what leaves
         finish(span, told, name=name, end_time=ended)
+        if self._raised_before is not None or self._recorded is not None:
+            self._raised_before = self._recorded = None  # their frames hold this: work for the collector
 
     def _count(self, route: str | None, error: Error, ended: int) -> None:
         assert self.measure is not None
