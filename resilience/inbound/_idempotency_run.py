@@ -52,6 +52,30 @@ class Running:
     let go without either, where nobody can know; the key is then BROKEN as soon as its lease is over.
     """
 
+    __slots__ = (
+        "_alone",
+        "_app",
+        "_asked",
+        "_begin",
+        "_body",
+        "_called",
+        "_calls",
+        "_clock",
+        "_copy",
+        "_courier",
+        "_deaf",
+        "_finished",
+        "_left_at",
+        "_receive",
+        "_released",
+        "_said",
+        "_scope",
+        "_send",
+        "_settled",
+        "_told",
+        "_trace",
+    )
+
     def __init__(
         self,
         app: "ASGIApp",
@@ -85,6 +109,7 @@ class Running:
         self._body = BodyRead()
         self._calls = Calls()
         self._settled = False
+        self._deaf = False
         self._told = False
         self._left_at: float | None = None
         self._released: anyio.Event | None = None
@@ -114,6 +139,7 @@ class Running:
     def left(self) -> None:
         """The server has cancelled the request: the app goes on without it."""
         self._alone.add(self)
+        self._deaf = True
         self._gone()
         self._calls.cut()
 
@@ -155,19 +181,18 @@ class Running:
                 message = {**message, "headers": with_header(message, self._said)}
             if last:
                 await self._settle()
-            elif self._left_at is not None and not self._patient():
-                self._release()
-                if self._copy.status is not None and message["type"] != "http.response.start":
-                    raise OSError("the client has left")  # as servers do from spec_version 2.4 on
-        await self._pass(message)
-
-    async def _pass(self, message: "Message") -> None:
-        if self._left_at is not None:
-            return
-        try:
-            await self._calls.make(self._send(message))
-        except (Cut, OSError):
-            self._gone()
+            elif self._released is not None and not self._patient():
+                self._released.set()
+        if not self._deaf:
+            try:
+                await self._calls.make(self._send(message))
+            except Cut:
+                self._deaf = True
+            except OSError:  # of a server that says so when the client has left
+                self._deaf = True
+                self._gone()
+        if self._deaf and message["type"] != "http.response.start" and not self._patient():
+            raise OSError("the client has left")  # nothing else would end an answer without end
 
     def _gone(self) -> None:
         if self._left_at is None:
@@ -191,10 +216,6 @@ class Running:
         except TimeoutError:
             pass
 
-    def _release(self) -> None:
-        if self._released is not None:
-            self._released.set()
-
     async def _ended(self, *, failed: bool) -> None:
         """The app is done, maybe before its answer is."""
         if self._settled:
@@ -207,8 +228,7 @@ class Running:
         await self._settle()
 
     async def _settle(self) -> None:
-        self._settled = True
-        self._release()
+        self._over()
         key, owner = self._begin.key, self._begin.owner
         work: Keep | Free = Free(key, owner)
         if self._copy.done:
@@ -225,10 +245,14 @@ class Running:
         if not done and work.__class__ is Keep:
             _log.warning("the answer to %s was not kept: its key is gone, or was taken over", self._called)
 
+    def _over(self) -> None:
+        self._settled = True
+        if self._released is not None:
+            self._released.set()
+
     def _let_go(self) -> None:
         if not self._settled:
-            self._settled = True
-            self._release()
+            self._over()
             self._courier.let_go(self._begin.key, self._begin.owner)
 
     def _record(self) -> Record:
