@@ -17,6 +17,7 @@ __all__ = [
     "LIMITS",
     "LOCK",
     "MAKERS",
+    "NAME",
     "NOW",
     "RENEW",
     "ROLE",
@@ -51,11 +52,10 @@ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        to_regclass('handrail_store') IS NOT NULL AND to_regclass('handrail_idempotency') IS NOT NULL,
        current_user, coalesce(current_schema(), '')"""
 
-IDENTITY = """\
-WITH made AS (
-    INSERT INTO handrail_store VALUES (%(service)s, %(identity)s) ON CONFLICT DO NOTHING RETURNING identity
-)
-SELECT identity FROM made UNION ALL SELECT identity FROM handrail_store WHERE service = %(service)s LIMIT 1"""
+NAME = "INSERT INTO handrail_store VALUES (%(service)s, %(identity)s) ON CONFLICT DO NOTHING"
+
+IDENTITY = "SELECT identity FROM handrail_store WHERE service = %(service)s"
+"""After NAME, and a statement of its own: only so it sees what somebody else has just put there."""
 
 NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 

@@ -153,8 +153,8 @@ class PostgresStore:
                 )
             if not made:
                 self._make(link, f"role {user} may not make tables in schema {schema or 'of the search_path'}")
-            values = {"service": self._service, "identity": secrets.token_hex(16)}
-            ((stored,),) = link.ask(sql.IDENTITY, values)
+            link.ask(sql.NAME, {"service": self._service, "identity": secrets.token_hex(16)})
+            ((stored,),) = link.ask(sql.IDENTITY, {"service": self._service})
             ((now,),) = link.ask(sql.NOW)
             self._ahead = _seconds(now) - time.monotonic()
             return link, hashlib.sha256(f"{stored} {link.try_to_ask(sql.TIMELINE)}".encode()).hexdigest()[:32]
