@@ -127,7 +127,7 @@ class Rounds:
         now = self._now()
         for one in asked:
             one.sent = now
-        results, error = self._try([one.work for one in (*owed, *asked)])
+        results, error = self._try([*(one.work for one in owed), *(one.work for one in asked)])
         if error is not None:
             # A connection that had died unnoticed; or a piece of what is owed that this store will never take.
             results, error = self._try([one.work for one in asked] or [NOBODY])

@@ -1,0 +1,209 @@
+"""Answers in a SQLite file that all workers of one machine share: the store that needs no server."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ._sqlite_file import opened
+from ._store_errors import StoreChanged, StoreRefused
+from .work import Begin, Free, Held, Keep, State, Work
+
+__all__ = ["SqliteStore"]
+
+AT_ONCE = 500
+"""Keys and answers that one tidy forgets."""
+FREE_PAGES = 1_000
+"""Free pages that a file keeps for what comes; what is above goes back to the disk."""
+
+_Row = tuple[str, float, float, int, int | None]
+
+
+class SqliteStore:
+    """A file in WAL mode, one transaction (BEGIN IMMEDIATE) for each batch.
+
+    What a batch did is there after a `kill -9` at any moment. `synchronous=NORMAL`: a power cut, or a machine that
+    dies, may take what was done since the last checkpoint (some thousand pages of the log, mostly seconds), but
+    leaves the file whole; requests of that time are then not recognised. Time is the wall clock of the machine.
+    File 0600, new folders 0700. Not for network file systems, which are refused.
+
+    `most`: bytes of all answers. Beyond them each key takes some 200 bytes until its retention ends.
+    """
+
+    def __init__(self, path: Path, *, most: int = 268_435_456, wall: Callable[[], float] = time.time) -> None:
+        self._path = path.absolute()
+        self.shown = str(self._path)
+        self._most = most
+        self._wall = wall
+        self._connection: sqlite3.Connection | None = None
+        self._file = (0, 0)
+        self._grown = 0
+
+    def open(self) -> str:
+        """Connect, and tell the identity, a part of the file itself."""
+        try:
+            connection = self._there()
+            found = connection.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
+        except BaseException as error:
+            self._lost(error)
+            raise
+        return str(found[0])
+
+    def run(self, work: Sequence[Work]) -> list[Held | bool]:
+        """Do it in one transaction."""
+        if not work:
+            return []
+        try:
+            connection = self._there()
+            connection.execute("BEGIN IMMEDIATE")
+            now, self._grown = self._wall(), 0
+            results = [self._do(connection, one, now) for one in work]
+            self._count(connection)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._lost(error)
+            raise
+        return results
+
+    def tidy(self) -> None:
+        """Forget what is over, give up the oldest answers above the bound, and give free room back."""
+        try:
+            connection = self._there()
+            connection.execute("BEGIN IMMEDIATE")
+            self._grown = 0
+            over = connection.execute(
+                "SELECT key, answer FROM keys WHERE forget_at <= ? ORDER BY forget_at LIMIT ?", (self._wall(), AT_ONCE)
+            ).fetchall()
+            for key, answer in over:
+                self._forget(connection, key, answer)
+            self._shrink(connection)
+            self._count(connection)
+            connection.execute("COMMIT")
+            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if free > FREE_PAGES:
+                connection.execute(f"PRAGMA incremental_vacuum({min(AT_ONCE, free - FREE_PAGES)})").fetchall()
+        except BaseException as error:
+            self._lost(error)
+            raise
+
+    def close(self) -> None:
+        """Close the file; the next call opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    def _there(self) -> sqlite3.Connection:
+        """The connection, to the file that has the name: one that was removed lives on for those who had it open."""
+        if self._connection is None:
+            self._connection = opened(self._path)
+            found = self._path.stat()
+            self._file = (found.st_dev, found.st_ino)
+            return self._connection
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise StoreChanged(f"{self._path} was removed while it was in use") from None
+        if self._file != (found.st_dev, found.st_ino):
+            raise StoreChanged(f"{self._path} was replaced while it was in use")
+        return self._connection
+
+    def _lost(self, error: BaseException) -> None:
+        """Give the connection up, and with it an open transaction; raises StoreRefused where somebody must act."""
+        self.close()
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DO:
+            raise StoreRefused(f"{error}: {_DO[code]}") from error
+
+    def _do(self, connection: sqlite3.Connection, one: Work, now: float) -> Held | bool:
+        row: _Row | None = connection.execute(
+            "SELECT owner, lease_ends, forget_at, again, answer FROM keys WHERE key = ?", (one.key,)
+        ).fetchone()
+        if row is not None and row[2] <= now:
+            self._forget(connection, one.key, row[4])
+            row = None
+        if isinstance(one, Begin):
+            return self._begin(connection, one, row, now)
+        if row is None or row[0] != one.owner:
+            return False
+        answer = row[4]
+        if isinstance(one, Keep):
+            if answer is None:
+                self._keep(connection, one, now)
+            return True
+        if answer is not None:
+            return False
+        if isinstance(one, Free):
+            connection.execute("DELETE FROM keys WHERE key = ?", (one.key,))
+        else:
+            ends = now + one.lease
+            connection.execute(
+                "UPDATE keys SET lease_ends = ?, forget_at = ? WHERE key = ?", (ends, max(row[2], ends), one.key)
+            )
+        return True
+
+    def _begin(self, connection: sqlite3.Connection, one: Begin, row: _Row | None, now: float) -> Held:
+        again = False
+        if row is not None:
+            owner, lease_ends, _, was_again, answer = row
+            if answer is not None:
+                kept = connection.execute("SELECT content FROM answers WHERE id = ?", (answer,)).fetchone()
+                return Held(State.KEPT, kept[0] if kept else b"")
+            if owner == one.owner:
+                again = bool(was_again)
+            elif lease_ends > now:
+                return Held(State.BUSY, left=lease_ends - now)
+            elif not one.take_over:
+                return Held(State.BROKEN)
+            else:
+                again = True
+        lives = max(one.lease, one.retention)
+        connection.execute(
+            "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?, NULL)",
+            (one.key, one.owner, now + one.lease, now + lives, again),
+        )
+        return Held(State.NEW, again=again)
+
+    def _keep(self, connection: sqlite3.Connection, one: Keep, now: float) -> None:
+        put = connection.execute("INSERT INTO answers (content) VALUES (?)", (one.answer,))
+        connection.execute(
+            "UPDATE keys SET answer = ?, forget_at = ? WHERE key = ?", (put.lastrowid, now + one.retention, one.key)
+        )
+        self._grown += len(one.answer)
+
+    def _forget(self, connection: sqlite3.Connection, key: bytes, answer: int | None) -> None:
+        connection.execute("DELETE FROM keys WHERE key = ?", (key,))
+        if answer is not None:
+            self._drop(connection, answer)
+
+    def _drop(self, connection: sqlite3.Connection, answer: int) -> None:
+        size = connection.execute("SELECT length(content) FROM answers WHERE id = ?", (answer,)).fetchone()
+        if size is not None:
+            connection.execute("DELETE FROM answers WHERE id = ?", (answer,))
+            self._grown -= size[0]
+
+    def _shrink(self, connection: sqlite3.Connection) -> None:
+        """Give up the oldest answers, but not their keys, which must not be begun again."""
+        above = connection.execute("SELECT value FROM facts WHERE name = 'bytes'").fetchone()[0] - self._most
+        if above + self._grown <= 0:
+            return
+        for (answer,) in connection.execute("SELECT id FROM answers ORDER BY id LIMIT ?", (AT_ONCE,)).fetchall():
+            if above + self._grown <= 0:
+                break
+            self._drop(connection, answer)
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        """The bytes of all answers are counted as they come and go: to add them up would take longer each day."""
+        if self._grown:
+            connection.execute("UPDATE facts SET value = value + ? WHERE name = 'bytes'", (self._grown,))
+
+
+_DO = {
+    sqlite3.SQLITE_CORRUPT: "the file is damaged, and which requests were answered cannot be trusted. Move it away "
+    "with the service stopped; requests that are repeated from before will then be carried out again",
+    sqlite3.SQLITE_NOTADB: "set idempotency_store to a file of its own",
+    sqlite3.SQLITE_FULL: "make room on the disk, or lower idempotency_store_max",
+    sqlite3.SQLITE_READONLY: "give the service the right to write the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "give the service the right to write the file and its folder",
+}
