@@ -91,7 +91,7 @@ def test_transient_status_is_sent_again(server: Any, steps: Any, guard: Guard, s
 
 def test_hanging_get_is_sent_again(server: Any, steps: Any, guard: Guard) -> None:
     """Aiohttp's default of 300 s is nobody's wish: an attempt that hangs is left after the attempt timeout."""
-    guarded = guard(attempt_timeout=0.5)
+    guarded = guard(attempt_timeout=2)
     server.script(steps.hang)
     assert send("GET", server.url) == (200, b"fine")
     assert server.gone.wait(60), "the connection that was given up is closed"
@@ -199,7 +199,7 @@ def test_written_total_bounds_the_whole(server: Any, steps: Any, guard: Guard) -
     """A total that the code wrote holds for all attempts together, and the peer that hung is blamed."""
     guarded = guard()
     server.script(otherwise=steps.hang)
-    error = failing("GET", server.url, timeout=aiohttp.ClientTimeout(total=0.2))
+    error = failing("GET", server.url, timeout=aiohttp.ClientTimeout(total=1))
     assert isinstance(error, TimeoutError)
     assert isinstance(error, handrail.DeadlineExceeded)
     assert len(server.received) == 1
@@ -226,7 +226,7 @@ def test_read_timeout_of_their_own_is_retried(server: Any, steps: Any, guard: Gu
     """`sock_read` ends an attempt as it ends a request: the next one follows, and counts."""
     guarded = guard()
     server.script(steps.hang)
-    assert send("GET", server.url, timeout=aiohttp.ClientTimeout(sock_read=0.1)) == (200, b"fine")
+    assert send("GET", server.url, timeout=aiohttp.ClientTimeout(sock_read=1)) == (200, b"fine")
     assert [event.cause for event in guarded.of(RetryScheduled)] == ["timeout"]
 
 
@@ -402,7 +402,7 @@ def test_credentials_for_one_request_are_used_once(server: Any, steps: Any, guar
 
 def test_second_request_beside_the_first_wins(server: Any, steps: Any, guard: Guard) -> None:
     """Hedged, a GET that hangs is answered by its second sending; the connection of the first is closed."""
-    guard(hedge_after=0.05)
+    guard(hedge_after=0.3)
     server.script(steps.hang)
     assert send("GET", server.url) == (200, b"fine")
     assert len(server.received) == 2

@@ -48,7 +48,7 @@ def test_timeout_of_the_caller_stays_a_cancellation(server, steps, guard, librar
 
 def test_attempt_that_timed_out_leaves_the_pool_free(server, steps, guard, library):
     """With one connection in all, the next attempt gets through: the hanging one was given back."""
-    guard(attempt_timeout=0.5)
+    guard(attempt_timeout=2)
     server.script(steps.hang_in_body)
 
     async def main():
@@ -63,7 +63,7 @@ def test_attempt_that_timed_out_leaves_the_pool_free(server, steps, guard, libra
 @pytest.mark.parametrize("step", ["hang", "hang_in_body", "close"])
 def test_trio(server, steps, guard, library, step):
     """Under trio the same: an attempt that hangs or breaks is given up and made again."""
-    guarded = guard(attempt_timeout=0.5)
+    guarded = guard(attempt_timeout=2)
     server.script(getattr(steps, step))
 
     async def main():

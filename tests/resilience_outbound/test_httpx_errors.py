@@ -146,7 +146,7 @@ def test_attempt_timeout_on_a_thread_stays_the_library_error(server, steps, guar
 
 def test_dripping_body_on_a_thread_is_ended(server, steps, guard, library):
     """A body that never pauses long enough for the read timeout still ends with the attempt."""
-    guard(attempt_timeout=0.1, attempts=1)
+    guard(attempt_timeout=0.5, attempts=1)
     server.script(steps.drip)
     with pytest.raises(library.TimeoutException) as caught:
         library.get(server.url)
@@ -167,7 +167,7 @@ def test_deadline_cuts_even_explicit_timeouts(server, steps, guard, send, librar
     """A 60 s timeout of the code yields to what is left of the caller's deadline."""
     guard()
     server.script(otherwise=steps.hang)
-    with deadline(0.2), pytest.raises(library.TimeoutException):
+    with deadline(0.7), pytest.raises(library.TimeoutException):
         send("GET", server.url, timeout=60)
     assert server.gone.wait(60)
 
@@ -175,7 +175,7 @@ def test_deadline_cuts_even_explicit_timeouts(server, steps, guard, send, librar
 @pytest.mark.parametrize(("fault", "cause", "attempts"), [("close", "network", 3), ("hang", "timeout", 3)])
 def test_transient_originals_carry_what_is_known(server, steps, guard, library, fault, cause, attempts):
     """An original error that leaves the pipeline says target, attempts and cause to whoever answers for it."""
-    guard(attempt_timeout=0.1)
+    guard(attempt_timeout=0.3)
     server.script(otherwise=getattr(steps, fault))
     with pytest.raises(library.HTTPError) as caught:
         library.get(server.url)

@@ -23,7 +23,7 @@ def test_broken_get_is_sent_again(server, steps, guard, send, fault):
 @pytest.mark.parametrize("fault", SILENCES)
 def test_hanging_get_is_sent_again(server, steps, guard, send, fault):
     """A server that falls silent, also in the middle of the body, is left after the attempt timeout."""
-    guard(attempt_timeout=0.5)
+    guard(attempt_timeout=2)
     server.script(getattr(steps, fault))
     assert send("GET", server.url).content == b"fine"
     assert len(server.received) == 2
@@ -43,7 +43,7 @@ def test_transient_status_is_sent_again(server, steps, guard, send, status):
 @pytest.mark.parametrize("fault", [*FAULTS, *SILENCES, *STATUSES, 500])
 def test_unsafe_request_is_never_sent_twice(server, steps, guard, send, library, fault, method):
     """POST and PATCH without a key reach the server once, whatever happens to them."""
-    guard(**({"attempt_timeout": 0.2} if fault in SILENCES else {}))
+    guard(**({"attempt_timeout": 0.5} if fault in SILENCES else {}))
     server.script(steps.answer(fault) if isinstance(fault, int) else getattr(steps, fault))
     if isinstance(fault, int):
         assert send(method, server.url, json={"n": 1}).status_code == fault
@@ -148,7 +148,7 @@ def test_lost_body_is_told(server, steps, guard, send):
 
 def test_hanging_body_is_told_as_timeout(server, steps, guard, send):
     """A body that hangs is reported as a timeout, though on a loop it ends by a cancellation."""
-    guarded = guard(attempt_timeout=0.5)
+    guarded = guard(attempt_timeout=2)
     server.script(steps.hang_in_body)
     send("GET", server.url)
     assert [event.cause for event in guarded.events if isinstance(event, AttemptFailed)] == ["timeout"]

@@ -18,9 +18,9 @@ def test_dripping_headers_on_a_thread_end_with_the_attempt(server, guard, librar
                 continue
         server.gone.set()
 
-    guard(attempt_timeout=0.1, attempts=1)
+    guard(attempt_timeout=0.6, attempts=1)
     server.script(drips)
-    with library.Client(timeout=0.05) as client, pytest.raises(library.ReadTimeout):
+    with library.Client(timeout=0.4) as client, pytest.raises(library.ReadTimeout):
         client.get(server.url)
     assert server.gone.wait(60)
 

@@ -74,11 +74,11 @@ def test_a_body_of_unknown_length_is_held_to_the_bound(server, steps, guard, fet
 
 def test_what_was_held_and_the_rest_are_one_body(server, steps, guard, fetch):
     """Where the hook lets it pass, the body is whole, and its rest may pause for longer than an attempt."""
-    guard(attempt_timeout=0.4, total_timeout=0.4)
+    guard(attempt_timeout=2, total_timeout=2)
 
     def pauses(server, connection):
         connection.sendall(chunked(LONG))
-        server.gone.wait(0.6)
+        server.gone.wait(2.5)
         return steps.raw(b"3\r\nend\r\n0\r\n\r\n")(server, connection)
 
     server.script(pauses)
@@ -91,7 +91,7 @@ def test_what_was_held_and_the_rest_are_one_body(server, steps, guard, fetch):
 @pytest.mark.parametrize("step", ["hang_in_body", "end_in_body", "reset_in_body"])
 def test_short_bodies_still_belong_to_the_attempt(server, steps, guard, fetch, step):
     """Up to the bound, a body that hangs or breaks is a failed attempt, and the hook sees the good answer alone."""
-    guard(attempt_timeout=0.5)
+    guard(attempt_timeout=2)
     server.script(getattr(steps, step), steps.raw(chunked(b"good") + b"0\r\n\r\n"))
     seen = []
     assert fetch(server.url, lambda response: seen.append(response.status_code)) == b"good"
@@ -101,7 +101,7 @@ def test_short_bodies_still_belong_to_the_attempt(server, steps, guard, fetch, s
 
 def test_without_hooks_the_length_does_not_matter(server, steps, guard, library):
     """A client without response hooks reads the body at once anyway: all of it belongs to the attempt."""
-    guard(attempt_timeout=2)
+    guard(attempt_timeout=5)
     broken = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + LONG
 
     def breaks(server, connection):

@@ -97,7 +97,7 @@ def test_retry_after_ends_as_by_default(server, steps, guard, pool):
 
 def test_timeout_where_none_was_given(server, steps, guard, pool):
     """A pool without a timeout has the attempt's; one that was written is never cut."""
-    guard(attempt_timeout=0.05, attempts=1)
+    guard(attempt_timeout=0.4, attempts=1)
     server.script(steps.hang)
     with pytest.raises(MaxRetryError) as caught:
         pool.request("GET", server.url)
