@@ -1,6 +1,6 @@
 """Which answers may stand in for a failed one: RFC 9111 (what a shared cache may reuse) and RFC 5861, read narrowly."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -8,8 +8,8 @@ __all__ = ["Headers", "Kept", "Key", "Snapshot", "kept_of", "key_of"]
 
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case."""
-Key = tuple[str, Headers]
-"""URL and the headers that may mean something."""
+Key = tuple[str, Headers, Hashable]
+"""URL, the headers that may mean something, and by which way the client reaches the peer."""
 
 _MOST_HEADERS = 8 * 1024
 
@@ -65,8 +65,11 @@ _MEANINGLESS_BEGINNINGS = ("x-b3-", "x-envoy-", "x-datadog-", "sec-")
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "age", "cache-status"})
 
 
-def key_of(url: str, headers: Headers) -> Key | None:
-    """By what answers are kept; None for a request whose answer never is."""
+def key_of(url: str, headers: Headers, way: Hashable = None) -> Key | None:
+    """By what answers are kept; None for a request whose answer never is.
+
+    `way` tells apart clients that are somebody else to the peer, or trust another one: certificates, proxies.
+    """
     means: list[tuple[str, str]] = []
     size = len(url)
     for name, value in headers:
@@ -82,7 +85,7 @@ def key_of(url: str, headers: Headers) -> Key | None:
         or {"no-store", "no-cache"} & set(asked)
     ):
         return None
-    return url, tuple(sorted(means))
+    return url, tuple(sorted(means)), way
 
 
 def kept_of(answer: Snapshot, asked: Headers, now: float) -> Kept | None:

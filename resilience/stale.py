@@ -6,6 +6,7 @@ and never between requests that differ in any header that may mean something. In
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -30,8 +31,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 class Keeping(Protocol[R]):
     """What a `Wire` has besides where its answers can be kept; of one that has not, none ever is."""
 
-    def asked(self, call: Call[R]) -> tuple[str, Headers]:
-        """URL and headers of the request, as the code wrote them."""
+    def asked(self, call: Call[R]) -> tuple[str, Headers, Hashable]:
+        """URL and headers of the request as the code wrote them, and the way to the peer; see `key_of`."""
         ...
 
     def snapshot(self, call: Call[R], result: R, most: int) -> Snapshot | None:
@@ -137,10 +138,10 @@ class StaleOnError:
         wire = _keeping(call)
         if wire is None:
             return
-        url, headers = wire.asked(call)
+        url, headers, way = wire.asked(call)
         if call.operation not in _READING:
             self._answers.forget(url)
-        elif call.operation == "GET" and (key := key_of(url, headers)) is not None:
+        elif call.operation == "GET" and (key := key_of(url, headers, way)) is not None:
             answer = wire.snapshot(call, result, MOST_BYTES)
             self._answers.keep(key, None if answer is None else kept_of(answer, headers, self._now()))
 
@@ -148,8 +149,8 @@ class StaleOnError:
         wire = _keeping(call) if call.operation == "GET" else None
         if wire is None:
             return None
-        url, headers = wire.asked(call)
-        key = key_of(url, headers)
+        url, headers, way = wire.asked(call)
+        key = key_of(url, headers, way)
         kept = None if key is None else self._answers.find(key)
         return kept if kept is not None and kept.stands_in(headers, self._now(), self._seconds) else None
 

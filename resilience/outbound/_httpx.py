@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import HandrailError, TimedOut
 from ._httpx_hold import BEFORE_HOOKS
 from ._httpx_library import Library
+from ._httpx_way import noting
 from ._httpx_whole import reading, reading_async
 from ._httpx_wire import Exchange, Handler, HttpxWire
 from ._httpx_wishes import limits, widened
@@ -176,6 +177,8 @@ def install(module: ModuleType, registry: "Registry") -> Callable[[], None]:
         _patch(module.HTTPTransport, "handle_request", guard.around_sync),
         _patch(module.AsyncClient, "send", _marking_async),
         _patch(module.Client, "send", _marking_sync),
+        _patch(module.AsyncHTTPTransport, "__init__", noting),
+        _patch(module.HTTPTransport, "__init__", noting),
         _patch(module.Response, "aread", reading_async),
         _patch(module.Response, "read", reading),
     ]

@@ -1,6 +1,6 @@
 """A request of httpx as the pipeline sees it: how to send, judge and throw away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from math import inf
 from types import FunctionType
@@ -16,6 +16,7 @@ from ._httpx_hold import Holder
 from ._httpx_library import Library
 from ._httpx_pool import reclaim, reclaim_async
 from ._httpx_reads import bound
+from ._httpx_way import way
 from ._httpx_wishes import bound_to, cut_to, resend_class
 
 if TYPE_CHECKING:
@@ -171,10 +172,11 @@ class HttpxWire:
     def discard_sync(self, result: "httpx.Response") -> None:
         result.close()
 
-    def asked(self, call: Call["httpx.Response"]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    def asked(self, call: Call["httpx.Response"]) -> tuple[str, tuple[tuple[str, str], ...], Hashable]:
         """What an answer is kept by; see `stale`."""
         assert isinstance(call, Exchange)
-        return str(call.request.url), tuple(call.request.headers.multi_items())
+        by = way(call.transport, self.library.module.__name__)
+        return str(call.request.url), tuple(call.request.headers.multi_items()), by
 
     def snapshot(self, call: Call["httpx.Response"], result: "httpx.Response", most: int) -> Snapshot | None:  # noqa: ARG002 (others need it)
         """The parts of a response whose body was held."""

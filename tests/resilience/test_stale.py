@@ -20,12 +20,12 @@ URL = "http://peer/items"
 class KeepingWire(ScriptedWire):
     """A scripted peer whose answers can be kept."""
 
-    def __init__(self, step: Step, headers: dict[str, str], url: str, body: bytes) -> None:
+    def __init__(self, step: Step, headers: dict[str, str], url: str, body: bytes, way: str) -> None:
         super().__init__(step)
-        self.headers, self.url, self.body = headers, url, body
+        self.headers, self.url, self.body, self.way = headers, url, body, way
 
-    def asked(self, call: Call[Reply]) -> tuple[str, tuple[tuple[str, str], ...]]:
-        return self.url, tuple(self.headers.items())
+    def asked(self, call: Call[Reply]) -> tuple[str, tuple[tuple[str, str], ...], str]:
+        return self.url, tuple(self.headers.items()), self.way
 
     def snapshot(self, call: Call[Reply], result: Reply, most: int) -> Snapshot | None:
         return Snapshot(result.status, tuple(result.headers.items()), self.body) if len(self.body) <= most else None
@@ -40,6 +40,7 @@ class Bench:
     def __init__(self, on_loop: bool = False) -> None:
         self.on_loop = on_loop
         self.body = b"{}"
+        self.way = ""
         self.clock = FakeClock()
         self.told = RecordingListener()
         self.answers = Answers()
@@ -48,7 +49,7 @@ class Bench:
 
     def ask(self, step: Step, method: str = "GET", url: str = URL, **headers: str) -> Reply:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        wire = KeepingWire(step, sent, url, self.body)
+        wire = KeepingWire(step, sent, url, self.body, self.way)
         call = wire.call(operation=method, resend=Resend.SAFE)
         self.wire = wire
         return run(self.pipeline.run(call), self.clock) if self.on_loop else self.pipeline.run_sync(call)
@@ -162,6 +163,17 @@ def test_requests_that_differ_share_no_answer(first: dict[str, str], second: dic
     bench = Bench()
     bench.ask(good(), **first)
     assert bench.stands_in(**second) is same
+
+
+def test_clients_that_reach_the_peer_otherwise_share_no_answer() -> None:
+    """Another certificate is another user; and what one of them trusts is not the other's word."""
+    bench = Bench()
+    bench.ask(good())
+    bench.way = "as somebody else"
+    assert not bench.stands_in()
+    bench.ask(good(), method="POST")
+    bench.way = ""
+    assert not bench.stands_in(), "a change is one for everybody"
 
 
 def test_vary_counts_for_what_means_nothing_to_us() -> None:

@@ -1,0 +1,48 @@
+"""Certificates of the test's own making, by openssl: an authority, and what it vouches for."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+__all__ = ["Certified", "authority", "certified"]
+
+_EC = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+_DAYS = ("-days", "2")
+
+
+@dataclass(frozen=True)
+class Certified:
+    """The files of a certificate and of its key."""
+
+    cert: Path
+    key: Path
+
+
+def _openssl(*arguments: str | Path) -> None:
+    found = shutil.which("openssl")
+    if found is None:
+        pytest.skip("no openssl found on PATH to make certificates with")
+    done = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def authority(folder: Path, name: str) -> Certified:
+    """One that vouches for itself."""
+    made = Certified(folder / f"{name}.pem", folder / f"{name}.key")
+    subject = ("-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE")
+    _openssl("req", "-x509", *_EC, "-keyout", made.key, "-out", made.cert, *_DAYS, *subject)
+    return made
+
+
+def certified(folder: Path, name: str, by: Certified) -> Certified:
+    """A server or client at 127.0.0.1, for which `by` vouches."""
+    made = Certified(folder / f"{name}.pem", folder / f"{name}.key")
+    asked, also = folder / f"{name}.csr", folder / f"{name}.ext"
+    also.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    _openssl("req", *_EC, "-keyout", made.key, "-out", asked, "-subj", f"/CN={name}")
+    signing = ("-CA", by.cert, "-CAkey", by.key, "-CAcreateserial", "-extfile", also)
+    _openssl("x509", "-req", "-in", asked, "-out", made.cert, *_DAYS, *signing)
+    return made
