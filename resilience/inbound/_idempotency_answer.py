@@ -1,5 +1,6 @@
 """The answer to a request with a key: a copy that grows as it passes, and the same answer given once more."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..replay.record import Headers, Record
@@ -7,7 +8,7 @@ from ..replay.record import Headers, Record
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
 
-__all__ = ["REPLAYED", "Copy", "replay"]
+__all__ = ["REPLAYED", "Copy", "replay", "with_header"]
 
 REPLAYED = (b"idempotent-replayed", b"true")
 """Says that an answer was given before: Stripe's name for it."""
@@ -110,10 +111,18 @@ def _pairs(message: "Message") -> list[tuple[bytes, bytes]]:
     return [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
 
 
-async def replay(record: Record, scope: "Scope", send: "Send", *also: tuple[bytes, bytes]) -> None:
-    """Give a kept answer again, with `also` among its headers."""
+def with_header(headers: Iterable[tuple[bytes, bytes]], said: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer and ours, unless the app has said the same by itself."""
+    found = list(headers)
+    if all(bytes(name).lower() != said[0] for name, _ in found):
+        found.append(said)
+    return found
+
+
+async def replay(record: Record, scope: "Scope", send: "Send", said: tuple[bytes, bytes] | None) -> None:
+    """Give a kept answer again, with `said` among its headers."""
     trailing = record.trailers is not None and "http.response.trailers" in (scope.get("extensions") or {})
-    headers = [*record.headers, REPLAYED, *also]
+    headers = [*record.headers, REPLAYED] if said is None else with_header((*record.headers, REPLAYED), said)
     start: Message = {"type": "http.response.start", "status": record.status, "headers": headers}
     if trailing:
         start["trailers"] = True

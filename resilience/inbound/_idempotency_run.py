@@ -10,7 +10,7 @@ from ..clock import Clock
 from ..replay.courier import StoreAway
 from ..replay.record import Record
 from ..replay.work import Begin, Free, Held, Keep, Work
-from ._idempotency_answer import Copy
+from ._idempotency_answer import Copy, with_header
 from ._idempotency_body import BodyRead
 from ._idempotency_request import Asked
 from ._idempotency_task import Calls, Cut
@@ -178,7 +178,7 @@ class Running:
         if not self._settled:
             last = self._copy.see(message)
             if message["type"] == "http.response.start" and self._said is not None:
-                message = {**message, "headers": with_header(message, self._said)}
+                message = {**message, "headers": with_header(message.get("headers", ()), self._said)}
             if last:
                 await self._settle()
             elif self._released is not None and not self._patient():
@@ -270,11 +270,3 @@ class Running:
             whole=self._body.whole,
             trace=self._trace,
         )
-
-
-def with_header(start: "Message", said: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer and ours, unless the app has said the same by itself."""
-    headers = list(start.get("headers", ()))
-    if all(bytes(name).lower() != said[0] for name, _ in headers):
-        headers.append(said)
-    return headers

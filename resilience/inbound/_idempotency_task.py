@@ -77,12 +77,11 @@ async def outlive(work: Outliving, running: set[object]) -> None:
 
     def over(task: "asyncio.Task[None]") -> None:
         running.discard(task)
+        job.over = True
         if not job.began:
             work.never_ran()
         if not waiter.done():
             waiter.set_result(None)
-        elif waiter.cancelled():
-            work.ended(job.outcome(task))
 
     task = loop.create_task(job.run())
     running.add(task)
@@ -90,11 +89,11 @@ async def outlive(work: Outliving, running: set[object]) -> None:
     try:
         await waiter
     except BaseException:
-        if waiter.done() and not waiter.cancelled():  # it was over, and this task cancelled before it heard of it
+        if job.over:  # and this task was cancelled before it heard of it
             work.ended(job.outcome(task))
         else:
-            waiter.cancel()
             work.left()
+            task.add_done_callback(lambda task: work.ended(job.outcome(task)))
         raise
     if job.error is not None:
         raise job.error
@@ -102,11 +101,11 @@ async def outlive(work: Outliving, running: set[object]) -> None:
 
 
 class _Job:
-    __slots__ = ("_work", "began", "error")
+    __slots__ = ("_work", "began", "error", "over")
 
     def __init__(self, work: Outliving) -> None:
         self._work = work
-        self.began = False
+        self.began = self.over = False
         self.error: BaseException | None = None
 
     async def run(self) -> None:

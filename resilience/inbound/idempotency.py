@@ -18,7 +18,7 @@ from ..replay.courier import StoreAway
 from ..replay.record import Record, Unreadable
 from ..replay.settings import IdempotencySettings
 from ..replay.work import Begin, Free, Held, State
-from ._idempotency_answer import Copy, replay
+from ._idempotency_answer import Copy, replay, with_header
 from ._idempotency_body import Gone, same_body
 from ._idempotency_refusals import (
     BODY_SLOW,
@@ -32,7 +32,7 @@ from ._idempotency_refusals import (
     not_kept,
 )
 from ._idempotency_request import KEY, Asked, InvalidKey, Reading
-from ._idempotency_run import Courier, Running, current_key, with_header
+from ._idempotency_run import Courier, Running, current_key
 from ._idempotency_task import outlive
 
 if TYPE_CHECKING:
@@ -231,8 +231,7 @@ class Idempotency:
             await self._refuse(refusal, scope, send, asked, record.trace)
             return
         self._tell(scope, asked, "replayed", record.trace)
-        said = self._saying()
-        await replay(record, scope, send, *(() if said is None else (said,)))
+        await replay(record, scope, send, self._saying())
 
     async def _refuse(
         self, refusal: Refusal, scope: "Scope", send: "Send", asked: Asked | None = None, trace: str | None = None
@@ -242,7 +241,7 @@ class Idempotency:
         _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, answer.detail)
         body = answer.body(self._trace_id())
         said = self._saying()
-        headers = [*refusal.headers(body), *(() if said is None else (said,))]
+        headers = refusal.headers(body) if said is None else [*refusal.headers(body), said]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -269,7 +268,7 @@ class Idempotency:
 def _saying(send: "Send", said: tuple[bytes, bytes]) -> "Send":
     def sent(message: "Message") -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": with_header(message, said)}
+            message = {**message, "headers": with_header(message.get("headers", ()), said)}
         return send(message)
 
     return sent

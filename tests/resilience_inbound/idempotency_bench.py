@@ -50,6 +50,14 @@ class Got:
         return self.headers.get(b"idempotent-replayed") == b"true"
 
 
+def _clock_of_loop() -> FakeClock | None:
+    try:
+        clock: object = getattr(asyncio.get_running_loop(), "clock", None)
+    except RuntimeError:
+        return None
+    return clock if isinstance(clock, FakeClock) else None
+
+
 class SlowCourier(DirectCourier):
     """The same with a turn of the loop before and after the store; a Begin whose asker is gone is freed."""
 
@@ -77,7 +85,7 @@ class Service:
         clock: FakeClock | None = None,
         **settings: Any,
     ) -> None:
-        self.clock = clock or FakeClock()
+        self.clock = clock or _clock_of_loop() or FakeClock()
         self.backend = backend or MemoryBackend(self.clock)
         self.courier = courier or DirectCourier(self.backend)
         self.told = RecordingListener()
