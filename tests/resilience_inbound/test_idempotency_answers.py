@@ -123,7 +123,9 @@ def test_what_belongs_to_one_connection_or_moment_is_left_out() -> None:
     ]
 
 
-@pytest.mark.parametrize(("cookies", "status", "kept"), [("drop", 200, False), ("keep", 200, True), ("skip", 409, False)])
+@pytest.mark.parametrize(
+    ("cookies", "status", "kept"), [("drop", 200, False), ("keep", 200, True), ("skip", 409, False)]
+)
 def test_cookies_that_the_answer_sets(cookies: str, status: int, kept: bool) -> None:
     """The first client gets them always; the next one as the setting says."""
     headers = [(b"set-cookie", b"a=1"), (b"Set-Cookie", b"b=2")]
@@ -245,7 +247,12 @@ def test_a_file_sent_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "said"),
-    [(b"", "empty"), (b"\x02{}", "version 2"), (b"\x01\x00\x00\x00\xff{}", "cut off"), (b"\x01\x00\x00\x00\x02{}", "damaged")],
+    [
+        (b"", "empty"),
+        (b"\x02{}", "version 2"),
+        (b"\x01\x00\x00\x00\xff{}", "cut off"),
+        (b"\x01\x00\x00\x00\x02{}", "damaged"),
+    ],
 )
 def test_an_answer_that_cannot_be_read(raw: bytes, said: str) -> None:
     """Damaged, given up for room, or of a later handrail: carried out all the same, so a definite refusal."""
@@ -300,7 +307,9 @@ def test_a_body_that_the_app_read_the_beginning_of() -> None:
     run(main(), service.clock)
 
 
-@pytest.mark.parametrize(("length", "status"), [(b"3", 422), (b"4", 201), (b"5", 422), (b"1000000000", 422), (b"x", 201)])
+@pytest.mark.parametrize(
+    ("length", "status"), [(b"3", 422), (b"4", 201), (b"5", 422), (b"1000000000", 422), (b"x", 201)]
+)
 def test_a_length_that_differs_is_refused_before_the_body_comes(length: bytes, status: int) -> None:
     """A huge body is not read for it."""
     service = Service()
@@ -308,7 +317,7 @@ def test_a_length_that_differs_is_refused_before_the_body_comes(length: bytes, s
     async def main() -> None:
         await service.post(body=b"1234")
         receive = None if status == 201 else _no_body
-        got = await service.post("\"abc\"", b"1234", (b"content-length", length), receive=receive)
+        got = await service.post('"abc"', b"1234", (b"content-length", length), receive=receive)
         assert got.status == status
 
     run(main(), service.clock)
@@ -354,7 +363,9 @@ def test_a_body_that_does_not_come() -> None:
     assert service.effects == 1
 
 
-@pytest.mark.parametrize(("root", "path"), [("/api", "/pay"), ("/api", "/api/pay"), ("/api/", "/api/pay"), ("", "/api/pay")])
+@pytest.mark.parametrize(
+    ("root", "path"), [("/api", "/pay"), ("/api", "/api/pay"), ("/api/", "/api/pay"), ("", "/api/pay")]
+)
 def test_servers_differ_in_what_the_path_is(root: str, path: str) -> None:
     """With or without `root_path` in it: the same request has the same key."""
     service = Service()
