@@ -13,8 +13,6 @@ __all__ = ["LAYOUT", "opened"]
 
 LAYOUT = 1
 """`PRAGMA user_version` of the tables below."""
-BUSY = 1.0
-"""Seconds that a batch waits for those of other processes."""
 OPENING = 3.0
 """Seconds in which a file can be opened while others open it too: SQLite's own waiting does not cover that."""
 
@@ -62,7 +60,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         _prepare(connection, path)
     except BaseException:
