@@ -17,6 +17,8 @@ CONNECT = 2
 TIMEOUT = 2.0
 """Seconds for a transaction. libpq itself would wait for a frozen server for ever."""
 
+_NO_ANSWER = f"no answer within {TIMEOUT:g} s"
+
 Row = tuple[object, ...]
 Statement = tuple[LiteralString, Mapping[str, object]]
 
@@ -35,6 +37,7 @@ class _Bounded(psycopg.Connection[Row]):
     """Gives up when `ends` has come, by the monotonic clock."""
 
     ends = float("inf")
+    timed_out = False
 
     def wait(self, gen: Generator[Y, S, R], interval: float = 0.1, *_: object, **__: object) -> R:
         """See psycopg: every wait for the socket is here. Newer ones have a timeout, which is not used."""
@@ -46,7 +49,8 @@ class _Bounded(psycopg.Connection[Row]):
             while True:
                 ready = yield wanted
                 if not ready and time.monotonic() > self.ends:
-                    raise TimeoutError(f"no answer within {TIMEOUT:g} s")
+                    self.timed_out = True
+                    raise TimeoutError(_NO_ANSWER)
                 wanted = gen.send(ready)
         except StopIteration as stop:
             result: R = stop.value
@@ -88,17 +92,30 @@ class Link:
         """All of them in one transaction and one round trip, so that no lock waits for this process."""
         link = self._connection
         link.ends = time.monotonic() + TIMEOUT
+        failed: psycopg.Error | TimeoutError | None = None
+        cursors: list[psycopg.Cursor[Row]] = []
         try:
             with link.pipeline() if self._pipelines else contextlib.nullcontext():
-                # Whatever the role's default is: under REPEATABLE READ all would be seen as it was before the locks.
-                link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                cursors = [link.execute(query, values, binary=True) for query, values in statements]
-                link.execute("COMMIT")
-        except psycopg.errors.InvalidTextRepresentation as error:
-            if "handrail: too late" in str(error):
-                raise Late from None
-            raise
+                try:
+                    # Whatever the role's default is: under REPEATABLE READ all is seen as it was before the locks.
+                    link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                    cursors += [link.execute(query, values, binary=True) for query, values in statements]
+                    link.execute("COMMIT")
+                except (psycopg.Error, TimeoutError) as error:
+                    failed = error  # not through the pipeline's end, which would log what it cannot end
+        except (psycopg.Error, TimeoutError) as error:
+            failed = failed or error
+        if failed is not None:
+            raise self._cause(failed)
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    def _cause(self, error: psycopg.Error | TimeoutError) -> Exception:
+        """What it was; the end of a pipeline hides it."""
+        if self._connection.timed_out:
+            return TimeoutError(_NO_ANSWER)
+        if isinstance(error, psycopg.errors.InvalidTextRepresentation) and "handrail: too late" in str(error):
+            return Late()
+        return error
 
     def close(self) -> None:
         """Never waits, never raises."""
