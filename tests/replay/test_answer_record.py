@@ -1,5 +1,7 @@
 """A kept answer as bytes, and back."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,10 +36,8 @@ def test_it_comes_back_as_it_was(record: Record) -> None:
 @given(st.binary(max_size=300))
 def test_garbage_is_an_error_of_its_own(raw: bytes) -> None:
     """Whatever stands in the store: no other exception, and nothing is run."""
-    try:
-        Record.load(raw)
-    except Unreadable as error:
-        assert str(error)
+    with suppress(Unreadable):
+        assert Record.load(raw).dump()
 
 
 @given(st.integers(0, len(RAW) - 5), st.integers(1, 255))
@@ -45,10 +45,8 @@ def test_a_damaged_head_is_never_another_kind_of_error(at: int, change: int) -> 
     """A bit that fell over: an error that says so, or another value of the right kind."""
     raw = bytearray(RAW)
     raw[at] ^= change
-    try:
+    with suppress(Unreadable):
         assert isinstance(Record.load(bytes(raw)).status, int)
-    except Unreadable:
-        pass
 
 
 @pytest.mark.parametrize("end", range(len(RAW)))

@@ -136,7 +136,7 @@ class Service:
             await over.wait()
             return {"type": "http.disconnect"}
 
-        async def going(message: dict[str, Any]) -> None:
+        async def going(message: Any) -> None:
             got.messages.append(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 over.set()
@@ -162,7 +162,7 @@ async def whole(receive: Any) -> bytes:
         message = await receive()
         if message["type"] != "http.request":
             raise ConnectionError("the client left")
-        body += message.get("body", b"")
+        body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
 

@@ -207,7 +207,7 @@ def test_trailers() -> None:
     service = Service(playing({"type": START, "status": 200, "trailers": True}, {"type": BODY, "body": b"x"}, trailers))
 
     async def main() -> None:
-        offered = {"extensions": {"http.response.trailers": {}}}
+        offered: dict[str, Any] = {"extensions": {"http.response.trailers": {}}}
         first, second = await service.post(**offered), await service.post(**offered)
         assert first.messages[-1] == trailers
         assert second.messages[0]["trailers"] is True
@@ -220,8 +220,12 @@ def test_trailers() -> None:
 
 
 def test_ways_round_the_body_are_not_offered() -> None:
-    """A path or a file descriptor cannot be kept; whatever else the server can do is left, in the scope that it made."""
-    offered = {"http.response.pathsend": {}, "http.response.zerocopysend": {}, "http.response.early_hint": {}}
+    """A path or a file descriptor cannot be kept; whatever else the server can do is left."""
+    offered: dict[str, Any] = {
+        "http.response.pathsend": {},
+        "http.response.zerocopysend": {},
+        "http.response.early_hint": {},
+    }
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -411,7 +415,7 @@ def test_a_request_that_is_not_concerned_passes_by() -> None:
         ({"type": "websocket", "headers": []}, object(), object()),
         ({"type": "lifespan"}, object(), object()),
     ):
-        awaited: Any = service.layer(*given)  # type: ignore[arg-type]  # none is called
+        awaited: Any = service.layer(*given)
         assert awaited.cr_code is app.__code__
         asyncio.run(awaited)
         assert seen.pop() == given

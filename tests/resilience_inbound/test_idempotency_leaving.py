@@ -264,7 +264,7 @@ def test_a_stream_that_nobody_reads_ends(kind: bytes, limit: int) -> None:
 
 
 def test_a_server_that_refuses_to_send() -> None:
-    """OSError is how one says that the client has left: the app goes on, and its answer is kept. Without end: it ends."""
+    """OSError says that the client has left: the app goes on, and its answer is kept. One without end ends."""
 
     async def broken(message: Any) -> None:
         raise OSError("gone")
