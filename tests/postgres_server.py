@@ -49,10 +49,11 @@ def _user() -> str | None:
 class PostgresServer:
     """Runs while the block runs; its log is in `folder`, `options` are those of its command line.
 
-    The superuser is `boss`, without password.
+    The superuser is `boss`, without password. `of`: a primary that this is to be a standby of.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, of: "PostgresServer | None" = None) -> None:
+        self._primary = of
         self._programs = programs()
         self.port = free_ports(1)[0]
         self.url = f"postgresql://boss@127.0.0.1:{self.port}/postgres"
@@ -67,7 +68,10 @@ class PostgresServer:
         try:
             if self._user is not None:
                 shutil.chown(self.folder, self._user)
-            self._do("initdb", "-D", str(self.data), "-U", "boss", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+            if self._primary is None:
+                self._do("initdb", "-D", str(self.data), "-U", "boss", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+            else:
+                self._do("pg_basebackup", "-D", str(self.data), "-d", self._primary.url, "-c", "fast", "-N", "-R")
             self.start()
         except BaseException:
             self.__exit__(None, None, None)

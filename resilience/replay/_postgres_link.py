@@ -129,6 +129,8 @@ def conninfo(url: str) -> str:
         given = conninfo_to_dict(url)
     except psycopg.Error:
         raise ValueError("libpq does not understand this URL") from None
+    if not str(given.get("port") or "0").replace(",", "").isdecimal():
+        raise ValueError("its port is no number: / @ : and % in a password are written %2F %40 %3A %25")
     ours: dict[str, str | int | None] = {
         "connect_timeout": CONNECT,
         "keepalives_idle": 5,

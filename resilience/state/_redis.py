@@ -142,8 +142,10 @@ def reason(error: Exception) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL without user, password and query."""
+    """The URL without user, password and query; its scheme alone where it is not clear where a password ends."""
     parts = urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{parts.scheme}://..."
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
