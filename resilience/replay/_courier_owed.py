@@ -80,9 +80,9 @@ class Owing:
         """When the first of them is due; None where nothing is owed."""
         return min((one.due for one in self._owed.values()), default=None)
 
-    def done(self, one: Owed, result: object, now: float) -> None:
+    def done(self, one: Owed, now: float) -> None:
         """The store has answered it: True or False, both are final, unless a Begin may come after its Free."""
-        if result is True or not one.again:
+        if not one.again:
             self._drop(one)
         else:
             one.due, one.again, one.pause = now + one.again[0], one.again[1:], 0.0

@@ -138,8 +138,8 @@ class Rounds:
             self.owing.refused(owed, self._now())
             owed = []
         now = self._now()
-        for index, kept in enumerate(owed):
-            self.owing.done(kept, results[index], now)
+        for one_owed in owed:
+            self.owing.done(one_owed, now)
         if asked:
             self._note(results, now)
             _settle(list(zip(asked, results[len(owed) :], strict=True)), self.owing, now)
