@@ -90,7 +90,8 @@ async def _short_of_time(stack: Stack) -> str:
             start = time.monotonic()
             answer = await client.get("/", headers={"x-envoy-expected-rq-timeout-ms": "300"})
             took = time.monotonic() - start
-        told = "told" if "x-envoy-expected-rq-timeout-ms" in other.seen[0].headers else "not told"
+        heard = other.seen[0].headers if other.seen else {}
+        told = "told" if "x-envoy-expected-rq-timeout-ms" in heard else "not told"
         return f"{took:.2f} s ({answer.status_code}), {told}"
 
 

@@ -21,7 +21,7 @@ from .worker import environment
 
 __all__ = ["outcome"]
 
-SECONDS = 60
+SECONDS = 180
 """The most that one scenario may take."""
 
 

@@ -44,7 +44,7 @@ def test_instructions_repeat():
         assert shutil.which("valgrind") is None
         return
     first, second = (instructions.count(["plain-ours"], points=2)["plain-ours"].each for _ in range(2))
-    assert abs(first / second - 1) < 0.01
+    assert abs(first / second - 1) < 0.03  # a busy machine lets the loop turn once more, now and then
 
 
 def test_contenders_tell_the_same_of_a_request():

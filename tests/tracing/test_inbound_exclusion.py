@@ -176,5 +176,5 @@ def test_a_strangers_long_path_does_not_hold_the_loop() -> None:
     fits = matcher(["/a/*/b/*/b/*/c"])
     began = time.process_time()
     assert not fits("/a" + "/b" * 8000 + "/d")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 5  # the wrong way takes hours
     assert fits("/a/1/b/2/3/b/4/c")

@@ -106,18 +106,17 @@ def test_disabled_makes_no_spans_and_sets_nothing(tmp_path: Path, kept: Kept) ->
 def test_a_flush_keeps_its_limit_and_threads_do_not_pile_up(tmp_path: Path, kept: Kept) -> None:
     """The SDK's own limit does not hold; with a hanging exporter the wait is ours, on one thread."""
     kept.gate.clear()
+    others = set(threading.enumerate())
     with as_global(None):
         tracing = provider.start(settings(tmp_path))
         tracing.tracer.start_span("work").end()
         before = time.monotonic()
         assert not tracing.flush(0.05)
         assert not tracing.flush(0.05)
-        assert time.monotonic() - before < 5
-        assert sum(thread.name == "handrail-flush" for thread in threading.enumerate()) == 1
+        assert time.monotonic() - before < 10
+        (thread,) = [one for one in threading.enumerate() if one.name == "handrail-flush" and one not in others]
         kept.gate.set()
-        for thread in threading.enumerate():
-            if thread.name == "handrail-flush":
-                thread.join(60)
+        thread.join(60)
         assert tracing.flush(10)
         assert [span.name for span in kept.spans] == ["work"]
         tracing.shutdown(1)
@@ -132,7 +131,7 @@ def test_a_shutdown_keeps_its_limit_and_happens_once(tmp_path: Path, kept: Kept)
         before = time.monotonic()
         tracing.shutdown(0.05)
         tracing.shutdown(0.05)
-        assert time.monotonic() - before < 5
+        assert time.monotonic() - before < 10
 
 
 def test_a_failing_flush_of_the_service_is_logged_and_not_raised(

@@ -103,7 +103,7 @@ def test_spans_leave_soon_after_the_last_one() -> None:
         began = time.monotonic()
         processor.on_end(span())
         until(lambda: books.exported == 1)
-        assert 0.4 < time.monotonic() - began < 5
+        assert 0.4 < time.monotonic() - began < 30
 
 
 def test_a_full_batch_leaves_at_once() -> None:
@@ -207,7 +207,7 @@ def test_a_flush_is_bounded() -> None:
         processor.on_end(span())
         began = time.monotonic()
         assert not processor.force_flush(50)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         books.gate.set()
         assert processor.force_flush(10_000)
         assert books.exported == 1
@@ -225,7 +225,7 @@ def test_an_end_is_bounded_and_counts_what_is_left() -> None:
     assert books.inside.wait(BOUND)
     began = time.monotonic()
     processor.stop(0.1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert shut.is_set()
     processor.on_end(span())
     processor.stop(30)
@@ -284,6 +284,8 @@ def test_a_fork_begins_anew() -> None:
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
         assert os.read(reading, 1000) == b"(True, ['child'])"
+        os.close(reading)
+        os.close(writing)
         assert processor.force_flush(10_000)
         assert books.exported == 1
 

@@ -139,6 +139,7 @@ def test_what_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert both is not None
     assert both.export(spans.finished) is SpanExportResult.SUCCESS
     assert (both.exported, both.dropped) == (1, 0)
+    both.shutdown()
     assert '"name": "both"' in capsys.readouterr().out
     assert '"name":"both"' in next(tmp_path.iterdir()).read_text()
     assert build(TracingSettings(service_name="x", store=tmp_path, exporters=())) is None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,22 @@ from handrail.tracing.local.read import Trace, read
 from handrail.tracing.local.store import LocalSpanExporter, LocalStore
 
 MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The files of all stores are closed after the test."""
+    made: list[LocalStore] = []
+    plain = LocalStore.__init__
+
+    def noted(store: LocalStore, folder: Path, *, max_bytes: int) -> None:
+        plain(store, folder, max_bytes=max_bytes)
+        made.append(store)
+
+    monkeypatch.setattr(LocalStore, "__init__", noted)
+    yield
+    for store in made:
+        store.close()
 
 
 def _span(

@@ -45,8 +45,10 @@ class Script:
 
     def close(self) -> None:
         self.go_on.set()
-        self._socket.close()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # closing alone wakes nobody
         self._thread.join(60)
+        self._socket.close()
 
 
 class Told(list[dict[str, Any]]):

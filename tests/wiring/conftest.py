@@ -1,6 +1,7 @@
 """A process that is switched on for one test, with its spans in memory."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from handrail.tracing.testing import Spans, as_global
 from tests.wiring.followed import Service
 
 
+def ended() -> None:
+    """Switched off, and no thread left that the next test could take for its own."""
+    _wire.switch_off()
+    for thread in threading.enumerate():
+        if thread.name in ("handrail-reload", "handrail-shared"):
+            thread.join(60)
+
+
 @pytest.fixture
 def spans() -> Iterator[Spans]:
     """The global provider keeps spans in memory; after the test nothing is switched on any more."""
@@ -19,7 +28,7 @@ def spans() -> Iterator[Spans]:
     with as_global(kept.provider):
         assert trace.get_tracer_provider() is kept.provider
         yield kept
-    _wire.switch_off()
+    ended()
 
 
 @pytest.fixture
@@ -37,4 +46,4 @@ def service(
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.INFO, "handrail")
     yield Service(tmp_path, caplog)
-    _wire.switch_off()
+    ended()
