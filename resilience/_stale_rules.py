@@ -22,6 +22,13 @@ class Snapshot:
     headers: Headers
     body: bytes
     note: object = None
+    whole: bool = True
+    """Whether the body is there."""
+
+    def aged(self, age: float) -> "Snapshot":
+        """The same with what tells the caller that it is `age` seconds old."""
+        told = (("age", str(int(age))), ("cache-status", "handrail; hit; detail=stale-on-error"))
+        return Snapshot(self.status, (*self.headers, *told), self.body, self.note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ def kept_of(answer: Snapshot, asked: Headers, now: float) -> Kept | None:
         until = fresh + _seconds(directives["stale-if-error"], 0.0)
     age = _seconds(next(iter(_all(answer.headers, "age")), None), 0.0)
     headers = tuple((name, value) for name, value in answer.headers if name not in _HOP)
-    clean = Snapshot(answer.status, headers, answer.body, answer.note)
+    clean = Snapshot(answer.status, headers, answer.body, answer.note, answer.whole)
     return Kept(clean, now, age, until, _named(asked, [name for name in vary if name]))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..call import Call, Resend
 from ..classify import Verdict, of_status
-from ..stale import Snapshot
+from ..stale import Later, Snapshot
 from ._credentials import one_time
 from ._httpx_bodies import Chunks
 from ._httpx_headers import Telling
@@ -178,7 +178,13 @@ class HttpxWire:
         by = way(call.transport, self.library.module.__name__)
         return str(call.request.url), tuple(call.request.headers.multi_items()), by
 
-    def snapshot(self, call: Call["httpx.Response"], result: "httpx.Response", most: int) -> Snapshot | None:  # noqa: ARG002 (others need it)
+    def snapshot(
+        self,
+        call: Call["httpx.Response"],  # noqa: ARG002 (others need it)
+        result: "httpx.Response",
+        most: int,
+        later: Later,  # noqa: ARG002 (likewise)
+    ) -> Snapshot | None:
         """The parts of a response whose body was held."""
         stream: object = result.stream
         body = stream.whole(most) if isinstance(stream, Chunks) else None

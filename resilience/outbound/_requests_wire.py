@@ -1,11 +1,14 @@
 """A request of requests as the pipeline sees it: one hop, from the adapter to the end of its body."""
 
+from collections.abc import Hashable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..call import Call
 from ..classify import CANCELLED, Verdict, of_status
 from ..events import AttemptFailed
+from ..stale import Later, Snapshot
+from . import _requests_keep as _keep
 from . import _requests_library as library
 from ._urllib3_body import bound, unbound
 from ._urllib3_wire import SHORTEST, Sending, SyncWire, handler
@@ -90,6 +93,27 @@ class AdapterWire(SyncWire["requests.Response"]):
             if verdict is not CANCELLED:
                 self._tools.emit(AttemptFailed(call.target, call.operation, call.attempt, verdict.cause))
             raise
+
+    def asked(self, call: Call["requests.Response"]) -> tuple[str, _keep.Pairs, Hashable]:
+        """What an answer is kept by; see `stale`."""
+        assert isinstance(call, AdapterCall)
+        return _keep.asked(call)
+
+    def snapshot(
+        self,
+        call: Call["requests.Response"],
+        result: "requests.Response",
+        most: int,
+        later: Later,  # noqa: ARG002 (others need it)
+    ) -> Snapshot | None:
+        """The parts of a response whose body was held."""
+        assert isinstance(call, AdapterCall)
+        return _keep.parts(call, result, most)
+
+    def restore(self, call: Call["requests.Response"], answer: Snapshot) -> "requests.Response":
+        """A response of those parts."""
+        assert isinstance(call, AdapterCall)
+        return _keep.rebuilt(call, answer)
 
     def judge(self, result: "requests.Response") -> Verdict:
         return of_status(result.status_code)

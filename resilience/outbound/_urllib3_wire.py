@@ -1,7 +1,7 @@
 """A request through urllib3's pools as the pipeline sees it, and what requests needs of the same."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, MutableMapping
 from functools import lru_cache
 from math import inf
 from types import FunctionType
@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from ..call import SAFE_METHODS, Call, Resend
 from ..classify import Verdict, of_status
+from ..stale import Later, Snapshot
+from . import _urllib3_keep as _keep
 from . import _urllib3_library as library
 from ._credentials import one_time
 from ._urllib3_body import unbound
@@ -160,6 +162,21 @@ class PoolWire(SyncWire[Any]):
         if bounds is not None and call.streamed:
             unbound(response, call.silence)
         return response
+
+    def asked(self, call: Call[Any]) -> tuple[str, _keep.Pairs, Hashable]:
+        """What an answer is kept by; see `stale`."""
+        assert isinstance(call, PoolCall)
+        return _keep.asked(call)
+
+    def snapshot(self, call: Call[Any], result: Any, most: int, later: Later) -> Snapshot | None:  # noqa: ARG002 (others need it)
+        """The parts of a response that was read at once."""
+        assert isinstance(call, PoolCall)
+        return None if call.streamed else _keep.parts(result, most)
+
+    def restore(self, call: Call[Any], answer: Snapshot) -> Any:
+        """A response of those parts."""
+        assert isinstance(call, PoolCall)
+        return _keep.rebuilt(call, answer)
 
     def judge(self, result: Any) -> Verdict:
         return of_status(result.status)

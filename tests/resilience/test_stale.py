@@ -1,6 +1,8 @@
 """The last good answer to the same GET: what is kept, what it stands in for, and for how long."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +12,15 @@ from hypothesis import strategies as st
 from handrail.resilience import Call, Resend, Tools
 from handrail.resilience.events import FallbackUsed
 from handrail.resilience.pipeline import Pipeline
-from handrail.resilience.stale import MOST_ANSWERS, MOST_BYTES, Answers, Snapshot, StaleOnError
+from handrail.resilience.stale import MOST_ANSWERS, MOST_BYTES, Answers, Later, Snapshot, StaleOnError
 from handrail.resilience.testing import FakeClock, RecordingListener, Reply, ScriptedWire, Step, run
 
 both = pytest.mark.parametrize("on_loop", [True, False], ids=["loop", "thread"])
 URL = "http://peer/items"
+
+
+def _nothing() -> None:
+    """There is nothing to be read."""
 
 
 class KeepingWire(ScriptedWire):
@@ -23,12 +29,18 @@ class KeepingWire(ScriptedWire):
     def __init__(self, step: Step, headers: dict[str, str], url: str, body: bytes, way: str) -> None:
         super().__init__(step)
         self.headers, self.url, self.body, self.way = headers, url, body, way
+        self.unread = False
+        self.read: Callable[[], None] = _nothing
 
     def asked(self, call: Call[Reply]) -> tuple[str, tuple[tuple[str, str], ...], str]:
         return self.url, tuple(self.headers.items()), self.way
 
-    def snapshot(self, call: Call[Reply], result: Reply, most: int) -> Snapshot | None:
-        return Snapshot(result.status, tuple(result.headers.items()), self.body) if len(self.body) <= most else None
+    def snapshot(self, call: Call[Reply], result: Reply, most: int, later: Later) -> Snapshot | None:
+        whole = Snapshot(result.status, tuple(result.headers.items()), self.body)
+        self.read = lambda: later(whole)
+        if len(self.body) > most:
+            return None
+        return replace(whole, body=b"", whole=False) if self.unread else whole
 
     def restore(self, call: Call[Reply], answer: Snapshot) -> Reply:
         return Reply(answer.status, headers=dict(answer.headers))
@@ -41,6 +53,7 @@ class Bench:
         self.on_loop = on_loop
         self.body = b"{}"
         self.way = ""
+        self.unread = False
         self.clock = FakeClock()
         self.told = RecordingListener()
         self.answers = Answers()
@@ -50,6 +63,7 @@ class Bench:
     def ask(self, step: Step, method: str = "GET", url: str = URL, **headers: str) -> Reply:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         wire = KeepingWire(step, sent, url, self.body, self.way)
+        wire.unread = self.unread
         call = wire.call(operation=method, resend=Resend.SAFE)
         self.wire = wire
         return run(self.pipeline.run(call), self.clock) if self.on_loop else self.pipeline.run_sync(call)
@@ -234,6 +248,41 @@ def test_only_get() -> None:
     for method in ("HEAD", "POST"):
         bench.ask(good(), method=method)
         assert not bench.stands_in(method=method)
+
+
+def test_a_body_that_the_caller_reads_is_kept_when_he_has() -> None:
+    """Until then the answer before is the last one that is known whole; its age is that of its headers."""
+    bench = Bench()
+    bench.ask(good(etag="1"))
+    bench.unread = True
+    bench.ask(good(etag="2"))
+    read = bench.wire.read
+    assert bench.ask(503).headers["etag"] == "1"
+    bench.clock.advance(7)
+    read()
+    found = bench.ask(503)
+    assert (found.headers["etag"], found.headers["age"]) == ("2", "7")
+
+
+def test_a_body_that_is_read_late_replaces_nothing_newer() -> None:
+    """Nor does it bring back what a change, or a later answer that may not be kept, has made untrue."""
+    bench = Bench()
+    bench.unread = True
+    bench.ask(good(etag="1"))
+    first = bench.wire.read
+    bench.clock.advance(1)
+    bench.ask(good(etag="2"))
+    bench.wire.read()
+    first()
+    assert bench.ask(503).headers["etag"] == "2"
+    bench.ask(good(), method="POST")
+    first()
+    assert not bench.stands_in()
+    bench.ask(good(etag="3"))
+    third = bench.wire.read
+    bench.ask(good(cache_control="no-store"))
+    third()
+    assert not bench.stands_in()
 
 
 def test_it_is_bounded() -> None:
