@@ -146,6 +146,27 @@ def test_an_answer_that_was_lost_leaves_no_key_behind() -> None:
     on(bench, main())
 
 
+def test_a_question_cancelled_in_the_moment_of_its_answer_leaves_no_key() -> None:
+    """The answer is there, the task has not seen it: nobody else would ever give the key back."""
+    bench = Bench()
+
+    async def main() -> None:
+        task = bench.ask(begin(1))
+        await turns()
+        bench.round()
+        await asyncio.sleep(0)  # noqa: TID251  (the answer is put down; the task runs in the next turn)
+        assert bench.backend.rows
+        assert not bench.back
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert bench.back == [begin(1)]
+        bench.round()
+        assert not bench.backend.rows
+
+    on(bench, main())
+
+
 def test_who_asks_again_in_the_same_name_is_not_freed() -> None:
     """Nobody should; but a key that is at work must not be freed by what was owed for an earlier question."""
     bench = Bench()
