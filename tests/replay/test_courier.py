@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from handrail.resilience.clock import SystemClock
 from handrail.resilience.replay import courier as room
 from handrail.resilience.replay._away import StoreAway
+from handrail.resilience.replay._courier_asked import asked
 from handrail.resilience.replay.courier import Courier
 from handrail.resilience.replay.testing import MemoryBackend
-from handrail.resilience.replay.work import Free, Held, Renew, State, Work
+from handrail.resilience.replay.work import Begin, Free, Held, Renew, State, Work
 from handrail.resilience.testing import FakeClock
 from tests.redis_server import until
 from tests.replay.backend_rules import begin, keep, key_of
@@ -319,6 +321,28 @@ def test_under_trio(courier: Courier, backend: Gated) -> None:
     trio.run(main)
 
 
+def test_under_trio_a_question_cancelled_in_the_moment_of_its_answer_leaves_no_key() -> None:
+    """The cancellation is on its way when the answer comes: nobody else would ever give the key back."""
+    back: list[Begin] = []
+
+    class Desk:
+        now = staticmethod(SystemClock().now)
+        give_back = staticmethod(back.append)
+
+    async def main() -> None:
+        one = asked(begin(1), Desk())
+        one.sent = Desk.now()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.answer, LONG)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            one.settle(NEW)
+            assert not back
+        assert back == [begin(1)]
+
+    trio.run(main)
+
+
 def test_what_was_told_is_done_before_the_end(backend: Gated) -> None:
     """Nothing that was told is lost by an end in peace; the store is closed, and nobody is answered any more."""
     courier = Courier(lambda: backend, lease=9.0)
@@ -375,9 +399,11 @@ def test_a_child_has_a_courier_of_its_own(courier: Courier, backend: Gated) -> N
         asyncio.run(main())
         assert backend.opened == 2
         assert backend.closed == 0
+        assert parents in room._leaked  # or else it would be closed for want of a reference
         courier.end(10.0)
 
     asyncio.run(first())
+    parents = courier._rounds
     assert in_child(child) == 0
     assert key_of(2) not in backend.rows
     assert backend.opened == 1
