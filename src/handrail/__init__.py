@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TimedOut,
         Undeclared,
     )
+    from .resilience.inbound.idempotency import idempotency_key
     from .settings import Overrides, Settings
 
     __version__: str
@@ -50,6 +51,7 @@ __all__ = [
     "breakers",
     "capture",
     "carry",
+    "idempotency_key",
     "pipelines",
     "policy",
     "protect",
@@ -97,6 +99,10 @@ def __getattr__(name: str) -> Any:
         from . import _work
 
         return getattr(_work, name)
+    if name == "idempotency_key":
+        from .resilience.inbound import idempotency
+
+        return idempotency.idempotency_key
     if name in __all__:
         from .resilience import errors
 

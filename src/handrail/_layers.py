@@ -27,14 +27,14 @@ def follow(service: "ServiceSettings") -> None:
 
 
 def layers(app: ASGIApp, outermost: object) -> ASGIApp:
-    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details > app.
-
-    `outermost` is the object that holds the routes.
+    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details >
+    idempotency replay > app. `outermost` is the object that holds the routes.
     """
     process = current()
     if process is None or not process.settings.enabled:
         return app
     from . import _loops
+    from ._replay import Replaying
     from .resilience.inbound.deadline import Deadlines
     from .resilience.inbound.problem import ProblemDetails
     from .resilience.second import remembered
@@ -42,8 +42,8 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from .tracing.inbound.routes import Routes
     from .tracing.inbound.server import HEADERS, ServerSpans
 
-    inner: ASGIApp = app
     path_of = Routes(outermost).shown_path
+    inner: ASGIApp = Replaying(app, lambda: live(process), trace_id=_trace_id, path_of=path_of)
     if process.settings.problem_details:
         inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of)
     inner = deadlines = Deadlines(

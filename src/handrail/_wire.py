@@ -6,15 +6,14 @@ has started or at its first request, because a service may set up OpenTelemetry 
 
 import functools
 import logging
-import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import _servers, _shapes
+from ._telemetry import Telemetry
 from .resilience.call import under_way
 from .resilience.errors import SettingsError
 from .resilience.events import Listeners
@@ -25,7 +24,7 @@ from .settings import Overrides, Settings, load
 
 if TYPE_CHECKING:
     from ._reload import Follower
-    from .tracing.logs import Correlation
+    from .resilience.replay.courier import Courier
 
 __all__ = ["Process", "current", "live", "switch_off", "switch_on"]
 
@@ -36,11 +35,11 @@ _process: "Process | None" = None
 CLIENTS = ("httpx", "httpx2", "aiohttp", "urllib3", "requests")
 
 
-class Process:
+class Process(Telemetry):
     """What is switched on in this process: settings, pipelines, tracing, and how to undo it."""
 
     def __init__(self, settings: Settings, arguments: Overrides | None = None) -> None:
-        self.settings = settings
+        super().__init__(settings, lambda: None if _process is None else _process.registry)
         self._arguments: Overrides = arguments or {}
         self.follower: Follower | None = None
         self.listeners = Listeners()
@@ -50,13 +49,10 @@ class Process:
             settings.per_origin,
         )
         self.undo: list[Callable[[], None]] = []
-        self._tracing: Any = None
-        self._tracing_lock = threading.Lock()
-        self._metrics: Any = None
-        self._metrics_lock = threading.Lock()
         self._clients_on = True
         self._arrived: list[ModuleType] = []
-        self.logs: Correlation | None = None
+        self.courier: Courier | None = None
+        """Leads to the kept answers to keyed requests; None where keys mean nothing."""
         self._unshare: Callable[[], None] | None = None
 
     def switch_on(self) -> None:
@@ -65,7 +61,8 @@ class Process:
         from ._breaker_lines import breaker_lines
         from ._bridge import Bridge
 
-        self._share()  # first: its settings may be wrong
+        self._share()  # these two first: their settings may be wrong
+        self._keep_answers()
         self.listeners.add(Bridge(lambda: self.tracing().tracer))
         self.listeners.add(breaker_lines)
         self._count_decisions()
@@ -121,16 +118,18 @@ class Process:
         if self._end_sharing not in self.undo:
             self.undo.append(self._end_sharing)
 
+    def _keep_answers(self) -> None:
+        from . import _replay
+
+        self.courier = _replay.courier(self.settings)
+        if self.courier is not None:
+            self.undo.append(self.courier.end)
+
     def _count_decisions(self) -> None:
         if self.measuring:
             from ._bridge_metrics import MetricsBridge
 
             self.listeners.add(MetricsBridge(lambda: self.metrics().meter))
-
-    @property
-    def measuring(self) -> bool:
-        """Whether anybody wants metrics."""
-        return self.settings.tracing.telling.metrics and not self.settings.tracing.disabled
 
     def _silence_others(self) -> None:
         if not self.settings.tracing.disabled:
@@ -165,62 +164,6 @@ class Process:
             measure = (lambda: self.metrics().client) if self.measuring else None
             self.undo.append(tracing_outbound.install(module, measure, under_way.get))
         self.undo.append(resilience_outbound.install(module, self.registry, _exporting()))
-
-    def tracing(self) -> Any:
-        """The process's tracing, made at the first call."""
-        if self._tracing is None:
-            with self._tracing_lock:
-                if self._tracing is None:
-                    from .tracing import provider
-
-                    self._tracing = provider.start(self.settings.tracing)
-                    if self.logs is not None:
-                        self.logs.provided(self._tracing.provider)
-                    if self._tracing.ours and self.settings.tracing.exporters == ("local",):
-                        self._say_where()
-        return self._tracing
-
-    def metrics(self) -> Any:
-        """The process's metrics, made at the first call."""
-        if self._metrics is None:
-            with self._metrics_lock:
-                if self._metrics is None:
-                    from ._bridge_metrics import observe
-                    from .tracing import metrics
-
-                    found = metrics.start(
-                        self.settings.tracing, lambda: getattr(self.tracing().provider, "resource", None)
-                    )
-                    self._metrics = found
-                    if found.server is not None:
-                        observe(found.meter, lambda: None if _process is None else _process.registry)
-        return self._metrics
-
-    def _say_where(self) -> None:
-        """Once at the start; also without logging set up, where somebody sits in front of it."""
-        text = f"no collector is set: spans go to {self.settings.tracing.store}, `handrail traces` shows them"
-        if _log.isEnabledFor(logging.INFO):
-            _log.info(text)
-        elif sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty():
-            print(f"handrail: {text}", file=sys.stderr)  # noqa: T201 (no logging is set up to say it)
-
-    async def flush(self) -> None:
-        """Export what is queued, within `flush_timeout`, off the event loop."""
-        if self._tracing is None:
-            return
-        import anyio.to_thread
-
-        await anyio.to_thread.run_sync(self.flush_now, abandon_on_cancel=True)
-
-    def flush_now(self) -> None:
-        """The same for a process without an event loop, at its end."""
-        if self._tracing is None:
-            return
-        ends = time.monotonic() + self.settings.tracing.flush_timeout
-        metrics_left = self._metrics.ask() if self._metrics is not None else None
-        self._tracing.flush(self.settings.tracing.flush_timeout)
-        if metrics_left is not None:  # within the same bound
-            metrics_left(max(0.0, ends - time.monotonic()))
 
     def switch_off(self) -> None:
         """Give the client libraries back as they were."""

@@ -1,0 +1,140 @@
+"""Where this process keeps its answers to keyed requests, as its settings want it."""
+
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+from ._shapes import ASGIApp, Receive, Scope, Send
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ._wire import Process
+    from .resilience.inbound.idempotency import Idempotency
+    from .resilience.replay.courier import Courier
+    from .resilience.replay.work import Backend
+
+__all__ = ["AUTO", "OFF", "Replaying", "courier", "sqlite_path"]
+
+AUTO = "auto"
+OFF = "off"
+_SQLITE = "sqlite:///"
+_LONGEST_NAME = 200
+
+_running: "list[Courier]" = []
+
+
+class Replaying:
+    """The layer of the process that is on: `protect` may change its settings after the layers were made."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        live: "Callable[[], Process]",
+        *,
+        trace_id: Callable[[], str | None],
+        path_of: Callable[[Scope], str],
+    ) -> None:
+        self._app = app
+        self._live = live
+        self._trace_id = trace_id
+        self._path_of = path_of
+        self._of: Process | None = None
+        self._layer: Idempotency | None = None
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        now = self._live()
+        if now is not self._of:
+            self._layer = self._made(now)
+            self._of = now
+        return (self._layer or self._app)(scope, receive, send)
+
+    def _made(self, process: "Process") -> "Idempotency | None":
+        if process.courier is None:
+            return None
+        from .resilience.inbound.idempotency import Idempotency
+
+        return Idempotency(
+            self._app,
+            courier=process.courier,
+            settings=process.settings.idempotency,
+            emit=process.listeners,
+            trace_id=self._trace_id,
+            path_of=self._path_of,
+        )
+
+
+def courier(settings: Settings) -> "Courier | None":
+    """What leads to the store of this process, or None where keys mean nothing.
+
+    Its thread begins with the first POST or PATCH. Under pytest `auto` is off: a test that sends a fixed key would
+    get the answer of its last run. Raises SettingsError where a library is missing or cannot use the URL; whether the
+    server is there is no matter.
+    """
+    wanted = settings.idempotency.idempotency_store
+    if wanted == OFF or (wanted == AUTO and "pytest" in sys.modules):
+        return None
+    from .resilience.replay.courier import Courier
+
+    make = _maker(settings)
+    make()
+
+    def connect() -> "Backend":
+        _silence()
+        return make()
+
+    made = Courier(connect, lease=settings.idempotency.idempotency_lease)
+    _running.append(made)
+    _watch_the_end()
+    return made
+
+
+def sqlite_path(settings: Settings) -> "Path | None":
+    """The file, where it is one. Relative paths of a URL are those of the working folder."""
+    from pathlib import Path
+
+    wanted = settings.idempotency.idempotency_store
+    if wanted == AUTO:
+        name = quote(settings.tracing.service_name, safe=" ")[:_LONGEST_NAME]
+        return settings.state / "idempotency" / f"{name}.sqlite3"
+    return Path(unquote(wanted.removeprefix(_SQLITE))) if wanted.startswith(_SQLITE) else None
+
+
+def _maker(settings: Settings) -> "Callable[[], Backend]":
+    wanted, most = settings.idempotency.idempotency_store, settings.idempotency.idempotency_store_max
+    service = settings.tracing.service_name
+    path = sqlite_path(settings)
+    if path is not None:
+        from .resilience.replay.sqlite import SqliteStore
+
+        return functools.partial(SqliteStore, path, most=most)
+    if wanted.startswith(("postgresql://", "postgres://")):
+        from .resilience.replay.postgres_store import PostgresStore
+
+        return functools.partial(PostgresStore, wanted, service, most)
+    from .resilience.replay.redis_store import RedisStore
+
+    return functools.partial(RedisStore, wanted, service)
+
+
+def _silence() -> None:
+    """The thread does nothing else: no span for each of its questions to a server."""
+    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+
+    attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    from .tracing.lifecycle import at_end
+
+    at_end(_end)
+
+
+def _end() -> None:
+    """The end of the process: what was told is put down, within a second."""
+    for one in _running:
+        one.end()
