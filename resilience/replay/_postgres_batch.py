@@ -12,12 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Question", "questions"]
 
-_SQL: dict[type[Work], tuple[LiteralString, ...]] = {
-    Begin: (sql.BEGIN, sql.FOUND),
-    Keep: (sql.KEEP,),
-    Free: (sql.FREE,),
-    Renew: (sql.RENEW,),
-}
+_SQL: dict[type[Work], LiteralString] = {Begin: sql.BEGIN, Keep: sql.KEEP, Free: sql.FREE, Renew: sql.RENEW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +20,7 @@ class Question:
     """Works of one kind on different keys, by their place in the batch."""
 
     works: dict[int, Work]
-    statements: list["Statement"]
-    """The rows of the last one tell."""
+    statement: "Statement"
 
     def results(self, rows: Sequence["Row"]) -> dict[int, Held | bool]:
         """By the place in the batch."""
@@ -48,7 +42,7 @@ def questions(service: str, work: Sequence[Work]) -> list[Question]:
             groups.append({})
         groups[number].setdefault(type(one), {})[place] = one
     return [
-        Question(works, [(query, _values(service, list(works.values()))) for query in _SQL[kind]])
+        Question(works, (_SQL[kind], _values(service, list(works.values()))))
         for group in groups
         for kind, works in group.items()
     ]
@@ -68,10 +62,12 @@ def _values(service: str, works: Sequence[Work]) -> Mapping[str, object]:
 
 
 def _held(one: Begin, row: "Row") -> Held:
-    _, owner, kept, again, answer, left = row
-    if kept:
-        return Held(State.KEPT, bytes(answer) if isinstance(answer, bytes | bytearray | memoryview) else None)
-    if owner == one.owner:
-        return Held(State.NEW, again=again is True)
-    seconds = float(str(left))
-    return Held(State.BUSY, left=seconds) if seconds > 0 else Held(State.BROKEN)
+    _, new, flag, answer, left = row
+    if new:
+        return Held(State.NEW, again=flag is True)
+    if flag:
+        return Held(State.KEPT, answer if isinstance(answer, bytes) else None)
+    seconds = left if isinstance(left, float) else 0.0
+    if seconds > 0 or one.take_over:  # its lease may have ended since it was not taken over
+        return Held(State.BUSY, left=max(seconds, 0.001))
+    return Held(State.BROKEN)

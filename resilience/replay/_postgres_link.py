@@ -64,6 +64,8 @@ class Link:
         # Nothing prepared: behind a pgbouncer the next transaction may meet another session.
         self._connection = _Bounded.connect(url, autocommit=True, prepare_threshold=None)
         self._pipelines = psycopg.Pipeline.is_supported()
+        self.plain: object = False
+        """Whether the server's default isolation is READ COMMITTED."""
 
     def ask(self, query: LiteralString, values: Params | None = None) -> list[Row]:
         """One statement, in a transaction of its own."""
@@ -97,10 +99,14 @@ class Link:
         try:
             with link.pipeline() if self._pipelines else contextlib.nullcontext():
                 try:
-                    # Whatever the role's default is: under REPEATABLE READ all is seen as it was before the locks.
-                    link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                    # Under REPEATABLE READ all is seen as it was before the locks. Where that is not the default, a
+                    # pipeline is a transaction by itself, and two statements are saved.
+                    plain = self._pipelines and self.plain is True
+                    if not plain:
+                        link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                     cursors += [link.execute(query, values, binary=True) for query, values in statements]
-                    link.execute("COMMIT")
+                    if not plain:
+                        link.execute("COMMIT")
                 except (psycopg.Error, TimeoutError) as error:
                     failed = error  # not through the pipeline's end, which would log what it cannot end
         except (psycopg.Error, TimeoutError) as error:

@@ -9,7 +9,6 @@ __all__ = [
     "COUNT",
     "DDL",
     "EXPIRE",
-    "FOUND",
     "FREE",
     "GIVE_UP",
     "IDENTITY",
@@ -50,6 +49,7 @@ CREATE INDEX IF NOT EXISTS handrail_idempotency_size ON handrail_idempotency (se
 ROLE = """\
 SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
        to_regclass('handrail_store') IS NOT NULL AND to_regclass('handrail_idempotency') IS NOT NULL,
+       current_setting('default_transaction_isolation') = 'read committed',
        current_user, coalesce(current_schema(), '')"""
 
 NAME = "INSERT INTO handrail_store VALUES (%(service)s, %(identity)s) ON CONFLICT DO NOTHING"
@@ -80,24 +80,29 @@ LOCK = LIMITS + _LOCKS
 """An error where nobody waits for it any more: a server that was frozen finds old batches in its sockets."""
 
 BEGIN = """\
-INSERT INTO handrail_idempotency AS h (service, key, owner, lease_ends, ends)
-SELECT %(service)s, asked.key, asked.owner, clock_timestamp() + asked.lease * interval '1 second',
-       clock_timestamp() + greatest(asked.lease, asked.retention) * interval '1 second'
-FROM unnest(%(keys)b::bytea[], %(owners)s::text[], %(leases)b::float8[], %(retentions)b::float8[])
-     AS asked (key, owner, lease, retention)
-ORDER BY asked.key
-ON CONFLICT (service, key) DO UPDATE SET
-    owner = excluded.owner, kept = false, answer = NULL, lease_ends = excluded.lease_ends, ends = excluded.ends,
-    again = h.ends > clock_timestamp() AND (h.again OR h.owner <> excluded.owner)
-WHERE h.ends <= clock_timestamp()
-   OR NOT h.kept AND (h.owner = excluded.owner
-                      OR h.lease_ends <= clock_timestamp() AND h.key = ANY (%(taken_over)b::bytea[]))"""
-"""Its lock on a row that it leaves as it is lasts until the end of the transaction: FOUND sees the same."""
-
-FOUND = """\
-SELECT key, owner, kept, again, CASE WHEN kept THEN answer END,
+WITH begun AS (
+    INSERT INTO handrail_idempotency AS h (service, key, owner, lease_ends, ends)
+    SELECT %(service)s, asked.key, asked.owner, clock_timestamp() + asked.lease * interval '1 second',
+           clock_timestamp() + greatest(asked.lease, asked.retention) * interval '1 second'
+    FROM unnest(%(keys)b::bytea[], %(owners)s::text[], %(leases)b::float8[], %(retentions)b::float8[])
+         AS asked (key, owner, lease, retention)
+    ORDER BY asked.key
+    ON CONFLICT (service, key) DO UPDATE SET
+        owner = excluded.owner, kept = false, answer = NULL, lease_ends = excluded.lease_ends, ends = excluded.ends,
+        again = h.ends > clock_timestamp() AND (h.again OR h.owner <> excluded.owner)
+    WHERE h.ends <= clock_timestamp()
+       OR NOT h.kept AND (h.owner = excluded.owner
+                          OR h.lease_ends <= clock_timestamp() AND h.key = ANY (%(taken_over)b::bytea[]))
+    RETURNING key, again
+)
+SELECT key, true, again, NULL::bytea, 0.0::float8 FROM begun
+UNION ALL
+SELECT key, false, kept, CASE WHEN kept THEN answer END,
        extract(epoch FROM lease_ends - clock_timestamp())::float8
-FROM handrail_idempotency WHERE service = %(service)s AND key = ANY (%(keys)b::bytea[])"""
+FROM handrail_idempotency AS h
+WHERE service = %(service)s AND key = ANY (%(keys)b::bytea[])
+  AND NOT EXISTS (SELECT FROM begun WHERE begun.key = h.key)"""
+"""Whose key it is, is decided by the insert; what is told of the others is as it was when the locks were had."""
 
 KEEP = """\
 UPDATE handrail_idempotency AS h SET

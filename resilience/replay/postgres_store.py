@@ -108,19 +108,16 @@ class PostgresStore:
 
     def _transact(self, work: Sequence[Work]) -> list[Held | bool]:
         asked = questions(self._service, work)
-        statements = [one for question in asked for one in question.statements]
+        statements = [question.statement for question in asked]
         locks = sorted({_number(one.key) for one in work})
         try:
-            answers = iter(self._locked(locks, statements))
+            answers = self._locked(locks, statements)
         except self._driver.Late:
             # Our idea of its clock is old, most likely: the next connection brings a new one.
             self.close()
-            answers = iter(self._locked(locks, statements))
+            answers = self._locked(locks, statements)
         found: dict[int, Held | bool] = {}
-        for question in asked:
-            rows: Sequence[Row] = ()
-            for _ in question.statements:
-                rows = next(answers)
+        for question, rows in zip(asked, answers, strict=True):
             found.update(question.results(rows))
         return [found[place] for place in range(len(work))]
 
@@ -145,7 +142,7 @@ class PostgresStore:
         """A new connection to tables that are there, and the identity."""
         link = self._driver.Link(self._url)
         try:
-            ((standby, read_only, made, user, schema),) = link.ask(sql.ROLE)
+            ((standby, read_only, made, link.plain, user, schema),) = link.ask(sql.ROLE)
             if standby or read_only:
                 raise StoreRefused(
                     f"it is {'a standby' if standby else 'read-only'}: name the primary, or several hosts and "

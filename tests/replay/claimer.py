@@ -81,7 +81,12 @@ def main() -> None:
     kind = RedisStore if url.startswith("redis") else PostgresStore
     claimer = Claimer(lambda: kind(url, "claimed"), name)
     told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), told.set()), daemon=True).start()
+
+    def listen() -> None:
+        sys.stdin.read()
+        told.set()
+
+    threading.Thread(target=listen, daemon=True).start()
     numbers = list(range(keys)) * 2
     random.shuffle(numbers)
     claimer.claim([keys])

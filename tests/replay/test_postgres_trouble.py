@@ -54,9 +54,8 @@ def stores() -> Iterator[Stores]:
 def boss(url: str, *statements: str) -> list[tuple[object, ...]]:
     """What the superuser does; returns the rows of the last."""
     with psycopg.connect(url, autocommit=True) as link:
-        for statement in statements:
-            cursor = link.execute(statement.encode())
-        return cursor.fetchall() if cursor.description else []
+        *_, last = [link.execute(statement.encode()) for statement in statements]
+        return last.fetchall() if last.description else []
 
 
 def as_role(url: str, role: str) -> str:
@@ -196,6 +195,20 @@ def test_workers_never_lock_each_other_out(url: str, stores: Stores, level: str)
     in_threads([lambda n=n: worker(f"w{n}", n) for n in range(6)])  # type: ignore[misc]  # n is an int
     assert sorted(set(new)) == sorted({number: (number, name) for number, name in new}.values())
     assert {number for number, _ in new} == set(range(310))
+
+
+@pytest.mark.parametrize("level", ["read committed", "serializable"])
+def test_a_batch_is_one_transaction(url: str, stores: Stores, level: str) -> None:
+    """The locks of its first statement last until the end of its last one, at READ COMMITTED."""
+    boss(url, f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_isolation = '{level}'")
+    store = stores(url)
+    store.open()
+    assert store._link is not None
+    asked = "SELECT txid_current(), current_setting('transaction_isolation')"
+    (first,), (second,) = store._link.transact([(asked, {})] * 2)
+    assert first == second
+    assert first[1] == "read committed"
+    assert store._link.transact([(asked, {})])[0] != [first]
 
 
 def test_tidying_waits_for_nobody(url: str, stores: Stores) -> None:
