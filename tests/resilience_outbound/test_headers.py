@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from handrail.resilience import Call, Resend, Tools
 from handrail.resilience.bound import deadline
+from handrail.resilience.keyed import Key
 from handrail.resilience.outbound.headers import HeaderNames, milliseconds, no_more_than, outgoing
 from handrail.resilience.service import ServiceSettings
 from handrail.resilience.testing import FakeClock, ScriptedWire
@@ -18,7 +19,10 @@ MS, ATTEMPT, KEY = "x-envoy-expected-rq-timeout-ms", "x-envoy-attempt-count", "i
 
 def call(attempt: int = 1, left: float | None = None, key: str | None = None) -> Call[Any]:
     made: Call[Any] = ScriptedWire().call()
-    made.attempt, made.key = attempt, key
+    made.attempt = attempt
+    if key is not None:
+        made.key = Key(key)
+        made.key.store = ""
     if left is not None:
         made.attempt_ends = 1000 + left
     return made

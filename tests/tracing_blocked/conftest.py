@@ -3,12 +3,30 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 from handrail.tracing.blocked import LoopWatch
 
 BOUND = 0.1
+TRIES = 3
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Here a test fails when it fails three times: a machine that stands still hides a hold, or is one."""
+    if item.path.parent != Path(__file__).parent:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for number in range(1, TRIES + 1):
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if number == TRIES or not any(report.failed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 class Holder:

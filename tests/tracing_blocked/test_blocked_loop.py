@@ -81,7 +81,7 @@ def test_who_waits_and_who_holds(watch, told, caplog: pytest.LogCaptureFixture):
 
 async def beats(told: list[float], count: int = 1) -> None:
     """Wait until the heart has beaten behind the hold, with a bound."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 20
     while len(told) < count:
         assert time.monotonic() < ends, "never noticed"
         await asyncio.sleep(BOUND / 10)  # noqa: TID251 (a real loop, polled)
@@ -264,7 +264,7 @@ def test_the_watch_keeps_no_request(watch):
         await Server().call(traced(app, watch, Spans()), "/")
 
     asyncio.run(main())
-    assert [len(context) for context in contexts] == [0]
+    assert {len(context) for context in contexts} == {0}
 
 
 def test_a_loop_with_its_own_time_is_left_alone(watch):
