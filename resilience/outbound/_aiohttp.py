@@ -11,12 +11,14 @@ Connectors that are neither TCP nor a socket of this machine (mocks, ASGI) are u
 
 import inspect
 import logging
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..call import Resend
+from ..classify import TIMEOUT
 from ..errors import HandrailError, TimedOut
 from ._aiohttp_library import Library
 from ._aiohttp_wire import AiohttpWire
@@ -103,6 +105,10 @@ class _Hops:
             call.attempt_timeout, call.total_timeout = limits(wish, entry.settings, guard.now() - self._began)
         try:
             answer = await entry.pipeline.run(call)
+        except CancelledError as error:
+            if getattr(request._timer, "_cancelled", False):  # a busy loop saw both bounds at once; see `failure_of`
+                mark(error, Failure(call.target, call.attempt, TIMEOUT.cause, call.attempt > 1))
+            raise
         except Exception as error:
             if isinstance(error, HandrailError):
                 guard.library.dress(error)

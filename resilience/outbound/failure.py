@@ -49,4 +49,6 @@ def mark(failed: object, failure: Failure) -> None:
 def failure_of(failed: object) -> Failure | None:
     """The failure attached to an error or a response, if it came out of a pipeline."""
     found = getattr(failed, "__dict__", {}).get(_NAME)
+    if found is None and isinstance(failed, TimeoutError):  # what aiohttp makes of a cancellation of its own
+        found = getattr(failed.__cause__, "__dict__", {}).get(_NAME)
     return found if isinstance(found, Failure) else None
