@@ -131,7 +131,7 @@ def test_reload_keeps_protection(form: str, upstream: Upstream, tmp_path: Path) 
         first = process.ask("/orders/1", {"traceparent": f"00-{trace_ids[0]}-{caller}-01"})["pid"]
         until, edited = time.monotonic() + START, 0.0
         while len(trace_ids) < 2 and time.monotonic() < until:
-            if time.monotonic() - edited > 5:  # an edit before uvicorn's first look is part of what it takes for unchanged
+            if time.monotonic() - edited > 5:  # uvicorn takes an edit before its first look for unchanged
                 edited = time.monotonic()
                 (folder / "app.py").write_text(f"{(folder / 'app.py').read_text()}# edited\n")
             fresh = secrets.token_hex(16)
