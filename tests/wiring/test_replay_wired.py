@@ -16,7 +16,6 @@ from handrail import SettingsError, _wire
 from handrail._replay import courier, sqlite_path
 from handrail.settings import Overrides, load
 
-
 pytestmark = pytest.mark.usefixtures("spans")
 
 
