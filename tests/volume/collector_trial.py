@@ -29,7 +29,7 @@ __all__ = ["Outcome", "trial"]
 
 KINDS = ("healthy", "killed", "frozen")
 ROOT = Path(__file__).resolve().parents[2]
-BOUND = 30.0
+BOUND = 60.0
 
 
 @dataclass(frozen=True, slots=True)
