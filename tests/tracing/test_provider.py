@@ -69,11 +69,11 @@ def test_without_a_provider_ours_is_built_and_made_global(tmp_path: Path, kept: 
         assert tracing.ours
         assert trace.get_tracer_provider() is tracing.provider
         tracing.tracer.start_span("work").end()
-        assert tracing.flush(5)
+        assert tracing.flush(60)
         assert [span.name for span in kept.spans] == ["work"]
         resource = kept.spans[0].resource.attributes
         assert (resource["service.name"], resource["telemetry.distro.name"]) == ("shop", "handrail")
-        tracing.shutdown(5)
+        tracing.shutdown(60)
 
 
 def test_the_provider_of_the_service_is_used_as_it_is(tmp_path: Path, kept: Kept) -> None:
@@ -83,8 +83,8 @@ def test_the_provider_of_the_service_is_used_as_it_is(tmp_path: Path, kept: Kept
         tracing = provider.start(settings(tmp_path))
         assert (tracing.ours, tracing.provider) == (False, theirs)
         tracing.tracer.start_span("work").end()
-        assert tracing.flush(5)
-        tracing.shutdown(5)
+        assert tracing.flush(60)
+        tracing.shutdown(60)
         assert trace.get_tracer_provider() is theirs
     assert not kept.spans
 
@@ -92,7 +92,7 @@ def test_the_provider_of_the_service_is_used_as_it_is(tmp_path: Path, kept: Kept
 def test_a_provider_without_flush_is_fine(tmp_path: Path) -> None:
     """The API's provider has none."""
     with as_global(trace.NoOpTracerProvider()):  # type: ignore[arg-type]  # an API provider, as services set it
-        assert provider.start(settings(tmp_path)).flush(1)
+        assert provider.start(settings(tmp_path)).flush(60)
 
 
 def test_disabled_makes_no_spans_and_sets_nothing(tmp_path: Path, kept: Kept) -> None:
@@ -119,7 +119,7 @@ def test_a_flush_keeps_its_limit_and_threads_do_not_pile_up(tmp_path: Path, kept
         thread.join(60)
         assert tracing.flush(10)
         assert [span.name for span in kept.spans] == ["work"]
-        tracing.shutdown(1)
+        tracing.shutdown(60)
 
 
 def test_a_shutdown_keeps_its_limit_and_happens_once(tmp_path: Path, kept: Kept) -> None:
@@ -144,7 +144,7 @@ def test_a_failing_flush_of_the_service_is_logged_and_not_raised(
             raise RuntimeError("no")
 
     with as_global(Failing(shutdown_on_exit=False)):
-        assert not provider.start(settings(tmp_path)).flush(5)
+        assert not provider.start(settings(tmp_path)).flush(60)
     assert "flushing spans failed" in caplog.text
 
 
@@ -158,7 +158,7 @@ def test_a_provider_that_cannot_be_made_costs_the_spans_alone(
         for _ in range(2):
             tracing = provider.start(settings(tmp_path))
             assert not tracing.tracer.start_span("work").is_recording()
-            assert tracing.flush(1)
+            assert tracing.flush(60)
     (line,) = caplog.records
     assert (line.name, line.levelname) == ("handrail", "ERROR")
     assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be a non-negative integer" in line.getMessage()

@@ -92,7 +92,7 @@ def in_async_queue() -> float | None:
 )
 def test_the_deadline_goes_with_the_work(way: Callable[[], float | None]) -> None:
     """As the current span does; and without one the other side has none."""
-    with deadline(60) as ends:
+    with deadline(600) as ends:
         assert way() == ends
     assert way() is None
 
@@ -121,7 +121,7 @@ def test_the_caller_s_attempt_goes_into_executors_and_not_into_threads() -> None
 
 def test_a_job_is_bound_where_its_caller_waits_for_it() -> None:
     """`capture(deadline=True)`: through JSON, and the time in the queue counts. Without it: not bound."""
-    with deadline(60) as ends:
+    with deadline(600) as ends:
         row = json.dumps(handrail.capture(deadline=True))
         free = handrail.capture()
     assert CARRIED not in free
@@ -141,19 +141,19 @@ def test_a_decorated_job_is_bound_for_each_call() -> None:
     async def job(carrier: object) -> float | None:
         return current_deadline()
 
-    with deadline(60) as ends:
+    with deadline(600) as ends:
         carrier = handrail.capture(deadline=True)
     found = asyncio.run(job(carrier))
     assert found is not None
-    assert abs(found - ends) < 1
+    assert abs(found - ends) < 5
     assert asyncio.run(job({})) is None
 
 
 def test_a_process_pool_is_bound() -> None:
     """Spawned: nothing of this process is there but what was handed over."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        with deadline(60) as ends:
-            found = pool.submit(current_deadline).result(30)
+        with deadline(600) as ends:
+            found = pool.submit(current_deadline).result(200)
         assert found is not None
-        assert abs(found - ends) < 1
-        assert pool.submit(current_deadline).result(30) is None
+        assert abs(found - ends) < 5
+        assert pool.submit(current_deadline).result(200) is None

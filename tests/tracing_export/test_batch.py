@@ -91,7 +91,7 @@ def test_nothing_runs_before_the_first_span() -> None:
         assert processor._thread is None
         assert processor.force_flush(0)
         processor.on_end(span())
-        assert processor.force_flush(10_000)
+        assert processor.force_flush(60_000)
         assert books.exported == 1
         assert books.threads == {"handrail-export"}
 
@@ -209,7 +209,7 @@ def test_a_flush_is_bounded() -> None:
         assert not processor.force_flush(50)
         assert time.monotonic() - began < 20
         books.gate.set()
-        assert processor.force_flush(10_000)
+        assert processor.force_flush(60_000)
         assert books.exported == 1
 
 
@@ -263,7 +263,7 @@ def test_spans_of_many_threads() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert processor.force_flush(20_000)
+        assert processor.force_flush(60_000)
         names = [item[3].name for sent in books.batches for item in sent if item[3] is not None]
         assert len(names) == len(set(names)) == 4000
         assert processor._queue.added == processor._queue._taken
@@ -278,7 +278,7 @@ def test_a_fork_begins_anew() -> None:
         pid = os.fork()
         if pid == 0:
             processor.on_end(span("child"))
-            arrived = processor.force_flush(10_000)
+            arrived = processor.force_flush(60_000)
             names = [item[3].name for sent in books.batches for item in sent if item[3] is not None]
             os.write(writing, repr((arrived, names)).encode())
             os._exit(0)
@@ -286,7 +286,7 @@ def test_a_fork_begins_anew() -> None:
         assert os.read(reading, 1000) == b"(True, ['child'])"
         os.close(reading)
         os.close(writing)
-        assert processor.force_flush(10_000)
+        assert processor.force_flush(60_000)
         assert books.exported == 1
 
 
@@ -302,7 +302,7 @@ def test_what_is_exported_is_not_traced() -> None:
 
     with batch(Asking()) as processor:
         processor.on_end(span())
-        processor.force_flush(10_000)
+        processor.force_flush(60_000)
     assert seen == [False]
 
 
@@ -337,6 +337,6 @@ def test_the_context_of_the_sdk_is_enough(caplog: pytest.LogCaptureFixture) -> N
         for flags in (0, 1):
             parent = SpanContext(5, 6, is_remote=True, trace_flags=TraceFlags(flags))
             provider.get_tracer("t").start_span("x", set_span_in_context(NonRecordingSpan(parent))).end()
-        assert provider.force_flush(10_000)
+        assert provider.force_flush(60_000)
     assert books.exported == 1
     assert caplog.records == []

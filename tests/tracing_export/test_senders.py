@@ -312,7 +312,7 @@ def test_several_exporters_get_what_each_wants(tmp_path: Path) -> None:
         assert made is not None
         processor = Batch(made)
         processor.on_end(span("a"))
-        assert processor.force_flush(10_000)
+        assert processor.force_flush(60_000)
         processor.on_end(span("b"))
         processor.shutdown()
         assert there.names == ["a", "b"]

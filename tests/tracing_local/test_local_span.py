@@ -150,7 +150,7 @@ def test_alone_the_store_keeps_no_spans(tmp_path: Path, exporters: tuple[str, ..
     processor = Batch(made)
     processor.on_end(ReadableSpan("a", CONTEXT, start_time=1, end_time=2))
     assert processor._queue.items[0][0].startswith(b'{"traceId"') == (exporters == ("local",))
-    assert processor.force_flush(10_000)
+    assert processor.force_flush(60_000)
     processor.shutdown()
     (trace,) = read(tmp_path)
     assert [span.name for span in trace.spans] == ["a"]

@@ -54,7 +54,7 @@ def test_what_arrives(collector: Collector, started: list[metrics.Metrics]) -> N
     """The stock exporter's message, with bounds, buckets, an exemplar's trace id, resource and scope."""
     found = _start(started, collector.url + "/v1/metrics")
     _serve(found)
-    assert found.flush(5)
+    assert found.flush(60)
     assert collector.paths == ["/v1/metrics"]
     about = collector.requests[0].resource_metrics[0]
     assert {pair.key: pair.value.string_value for pair in about.resource.attributes} == {"service.name": "shop"}
@@ -81,7 +81,7 @@ def test_temporality(collector: Collector, started: list[metrics.Metrics]) -> No
     for _ in range(2):
         _serve(found)
         orders.add(1)
-        assert found.flush(5)
+        assert found.flush(60)
     for name in ("http.server.request.duration", "shop.orders"):
         metric = collector.metric(name)
         data = metric.histogram if metric.HasField("histogram") else metric.sum
@@ -92,7 +92,7 @@ def test_temporality(collector: Collector, started: list[metrics.Metrics]) -> No
 
 def test_nothing_measured_is_nothing_sent(collector: Collector, started: list[metrics.Metrics]) -> None:
     """An idle service does not knock."""
-    assert _start(started, collector.url).flush(5)
+    assert _start(started, collector.url).flush(60)
     assert collector.requests == []
 
 
@@ -100,7 +100,7 @@ def test_the_rest_leaves_at_the_end(collector: Collector, started: list[metrics.
     """What came after the last interval is exported by the shutdown."""
     found = _start(started, collector.url)
     _serve(found)
-    found.shutdown(5)
+    found.shutdown(60)
     assert len(collector.requests) == 1
 
 
@@ -207,10 +207,10 @@ def test_a_callback_that_raises_is_survived(collector: Collector, started: list[
 
     found.meter.create_observable_gauge("shop.broken", [broken])
     _serve(found)
-    found.flush(5)
+    found.flush(60)
     _serve(found)
     with suppress(Exception):
-        found.flush(5)
+        found.flush(60)
     until(lambda: collector.requests)
 
 
@@ -224,7 +224,7 @@ def test_the_real_jaeger_takes_no_metrics(
         _serve(found)
         until(lambda: caplog.records)
         for _ in range(3):
-            found.flush(5)
+            found.flush(60)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "takes no metrics (answered 404" in record.getMessage()
@@ -240,7 +240,7 @@ def test_the_real_jaeger_over_grpc(
         _serve(found)
         until(lambda: caplog.records)
         for _ in range(3):
-            found.flush(5)
+            found.flush(60)
     (record,) = caplog.records
     assert record.levelno == logging.INFO
     assert "takes no metrics (answered UNIMPLEMENTED" in record.getMessage()

@@ -121,7 +121,7 @@ def test_a_slow_body_is_in_the_span(library: ModuleType, spans: Spans, told: Tol
     assert span.end_time is not None
     (about,) = told
     assert about["error"] is None
-    assert abs((span.end_time - span.start_time) / 1e9 - about["s"]) < 0.1
+    assert abs((span.end_time - span.start_time) / 1e9 - about["s"]) < 2
 
 
 @WAYS
