@@ -85,6 +85,29 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA cache_size = -4096")
     if layout == 0:
         _make(connection, path)
+    _name_anew(connection)
+
+
+def _name_anew(connection: sqlite3.Connection) -> None:
+    """Another identity after each start of the machine: a power cut may have taken the last answers, and no caller
+    shall count on them.
+    """
+    boot = _boot()
+    if _one(connection, "SELECT value FROM facts WHERE name = 'boot'") == boot:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    if _one(connection, "SELECT value FROM facts WHERE name = 'boot'") != boot:  # or somebody was faster
+        facts = (("identity", secrets.token_hex(16)), ("boot", boot))
+        connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts)
+    connection.execute("COMMIT")
+
+
+def _boot() -> str:
+    """What tells one run of the machine from another; the same for all where nobody tells (not Linux)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return "unknown"
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
@@ -94,7 +117,6 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
             raise StoreRefused(f"{path} is a database, but no store of handrail: set idempotency_store to another file")
         for statement in _TABLES:
             connection.execute(statement)
-        connection.execute("INSERT INTO facts VALUES ('identity', ?)", (secrets.token_hex(16),))
         connection.execute(f"PRAGMA user_version = {LAYOUT}")
     connection.execute("COMMIT")
 
@@ -104,10 +126,10 @@ def _one(connection: sqlite3.Connection, statement: str) -> object:
     return row[0] if row else None
 
 
-def _network(path: Path) -> str | None:
+def _network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """The kind of the network file system that holds the path; None where it is local, or nobody tells."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines()
+        lines = mounts.read_text("utf-8", "replace").splitlines()
     except OSError:
         return None
     real = path.resolve()

@@ -29,8 +29,9 @@ class SqliteStore:
     """A file in WAL mode, one transaction (BEGIN IMMEDIATE) for each batch.
 
     What a batch did is there after a `kill -9` at any moment. `synchronous=NORMAL`: a power cut, or a machine that
-    dies, may take what was done since the last checkpoint (some thousand pages of the log, mostly seconds), but
-    leaves the file whole; requests of that time are then not recognised. Time is the wall clock of the machine.
+    dies, may take what was done since the last checkpoint (some thousand pages of the log), but leaves the file
+    whole; requests of that time are then not recognised, and so the identity is another one after each start of a
+    Linux machine. Time is the wall clock of the machine.
     File 0600, new folders 0700. Not for network file systems, which are refused.
 
     `most`: bytes of all answers. Beyond them each key takes some 200 bytes until its retention ends.
@@ -85,9 +86,7 @@ class SqliteStore:
             self._shrink(connection)
             self._count(connection)
             connection.execute("COMMIT")
-            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-            if free > FREE_PAGES:
-                connection.execute(f"PRAGMA incremental_vacuum({min(AT_ONCE, free - FREE_PAGES)})").fetchall()
+            _give_room_back(connection)
         except BaseException as error:
             self._lost(error)
             raise
@@ -222,10 +221,24 @@ def _begin(connection: sqlite3.Connection) -> None:
         time.sleep(random.random() * LONGEST_NAP)
 
 
+def _give_room_back(connection: sqlite3.Connection) -> None:
+    """Free pages go back to the disk, some at a time; not now where others are at work."""
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if free <= FREE_PAGES:
+        return
+    try:
+        # As a script: `execute` would make one step of it, and so free one page.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(AT_ONCE, free - FREE_PAGES)})")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+
+
 _DO = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged, and which requests were answered cannot be trusted. Move it away "
     "with the service stopped; requests that are repeated from before will then be carried out again",
-    sqlite3.SQLITE_NOTADB: "set idempotency_store to a file of its own",
+    sqlite3.SQLITE_NOTADB: "if it was a store, its beginning is damaged, and it must be moved away with the service "
+    "stopped (requests repeated from before will be carried out again); else set idempotency_store to another file",
     sqlite3.SQLITE_FULL: "make room on the disk, or lower idempotency_store_max",
     sqlite3.SQLITE_READONLY: "give the service the right to write the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "give the service the right to write the file and its folder",
