@@ -1,7 +1,8 @@
 """The state of one circuit: the permits that it gives, what it makes of an outcome, and when it changes."""
 
+import threading
 from math import inf, isinf
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from ._circuit_machine import Machine
 from ._circuit_ramp import Ramp
@@ -72,13 +73,22 @@ class Circuit:
         """All of the `rules`, or those that differ most often."""
         if rules is None:
             rules = Rules(failure_rate=failure_rate, minimum_calls=minimum_calls, window=window, open_for=open_for)
-        tools = tools or Tools()
+        self._begin(target, rules, tools or Tools(), ReentrantLock())
+
+    def of(self, target: str, lock: threading.RLock) -> Self:
+        """One by the same rules for another origin, closed, with a lock that others may share."""
+        # By position: a constructor that is called with names costs as much again.
+        other = object.__new__(type(self))
+        other._begin(target, self._rules, self._tools, lock)
+        return other
+
+    def _begin(self, target: str, rules: Rules, tools: Tools, lock: threading.RLock) -> None:
         self.target = target
         self._rules = rules
         self._tools = tools
         self._now = tools.clock.now
         # Reentrant: a collected coroutine gives its permit back wherever the collector happens to run.
-        self._lock = ReentrantLock()
+        self._lock = lock
         self._made: Machine | None = None
         # One of these while it is closed (free, or ramping), the third while a probe is under way, else none.
         self._window: Window | None = Window(rules.window, self._now())

@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 __all__ = ["ReentrantLock", "watch"]
 
-ReentrantLock = type(threading.RLock())
+ReentrantLock: "type[threading.RLock]" = type(threading.RLock())
 """`threading.RLock` is a function that calls this class, and costs more than the lock."""
 
 

@@ -49,11 +49,12 @@ class Permits:
 
     __slots__ = ("_lock", "held", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, lock: "threading.RLock | None" = None) -> None:
+        """`lock`: one that is shared with what else is known of the origin."""
         self.held: list[None] = []
         self.waiting: list[Waiter] = []  # a deque would be most of what an idle origin weighs
         # Reentrant: a collected coroutine gives its place back wherever the collector happens to run.
-        self._lock = ReentrantLock()
+        self._lock = lock or ReentrantLock()
 
     def enter(self, gate: Gate, queue: int, wake: Callable[[], object]) -> Waiter | None:
         """A place in the queue, with or without its permit; None where `queue` wait already."""

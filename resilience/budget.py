@@ -8,6 +8,7 @@ import threading
 from decimal import Decimal
 from functools import lru_cache
 
+from ._forked import ReentrantLock
 from .call import inbound_attempt
 from .window import Window
 
@@ -28,17 +29,25 @@ class Budget:
     become a burst of retries. Times are monotonic seconds; the window forgets in steps of a tenth of its length.
     """
 
-    __slots__ = ("_floor", "_lock", "_per", "_ratio", "_seconds", "_share", "window")
+    __slots__ = ("_floor", "_lock", "_ratio", "_seconds", "window")
 
     def __init__(self, *, ratio: float = 0.2, window: float = 10.0, floor: int = 100) -> None:
-        # The share as it was written, in whole numbers: 30 calls at 0.1 allow 3, and not one more by rounding.
-        self._share, self._per = _exactly(float(ratio))
         self._ratio = ratio
         self._floor = floor
         self._seconds = window
-        self._lock = threading.Lock()
+        self._lock = ReentrantLock()
         self.window = Window(window)
         """Good are the calls, bad the retries; before its `ends` a call is counted by `fresh += 1` alone."""
+
+    def of(self, now: float, lock: threading.RLock) -> "Budget":
+        """The same numbers for another origin, from `now` on, with a lock that others may share."""
+        other = object.__new__(Budget)
+        other._ratio = self._ratio
+        other._floor = self._floor
+        other._seconds = self._seconds
+        other._lock = lock
+        other.window = Window(self._seconds, now)
+        return other
 
     def called(self, now: float) -> None:
         """Count a call, not its retries."""
@@ -47,11 +56,14 @@ class Budget:
 
     def take(self, now: float) -> bool:
         """Whether one more retry may be made; it is counted as made."""
-        again = inbound_attempt.get() > 1
-        floor, per = (0, 2 * self._per) if again else (self._floor, self._per)
+        # The share as it was written, in whole numbers: 30 calls at 0.1 allow 3, and not one more by rounding.
+        share, per = _exactly(float(self._ratio))
+        floor = self._floor
+        if inbound_attempt.get() > 1:
+            floor, per = 0, 2 * per
         with self._lock:
             retries, both = self.window.counts(now)
-            if (retries + 1 - floor) * per > self._share * (both - retries):
+            if (retries + 1 - floor) * per > share * (both - retries):
                 return False
             self.window.add_bad(now)
             return True

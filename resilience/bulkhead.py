@@ -33,6 +33,8 @@ class Bulkhead:
     Raises `BulkheadFull`; nobody knows when a place becomes free, so its `retry_after` is None.
     """
 
+    __slots__ = ("_adaptive", "_most", "_now", "_queue", "_tools", "_wait", "limit", "permits", "target")
+
     def __init__(
         self,
         target: str,
@@ -54,6 +56,19 @@ class Bulkhead:
         self._adaptive = adaptive
         self._tools = tools or Tools()
         self._now = self._tools.clock.now
+
+    def of(self, target: str, permits: Permits) -> "Bulkhead":
+        """The same numbers for another origin, of which nothing is to be learned."""
+        other = object.__new__(Bulkhead)
+        other.target = target
+        other.limit = other._most = self._most
+        other.permits = permits
+        other._queue = self._queue
+        other._wait = self._wait
+        other._adaptive = None
+        other._tools = self._tools
+        other._now = self._now
+        return other
 
     @property
     def under_way(self) -> int:

@@ -1,16 +1,13 @@
 """The one list that states which policies stand around an outbound call, and in which order."""
 
-import threading
-from copy import copy
-
 from ._circuit_rules import Rules
-from ._permits import Permits
+from ._origin_state import OriginState
 from .adaptive import Gradient2
 from .budget import Budget
 from .bulkhead import Bulkhead
 from .circuit import CircuitBreaker
 from .hedge import Hedge
-from .keys import Keys
+from .overrides import Override
 from .pipeline import Pipeline
 from .policy import Policy, Tools
 from .retry import Retry
@@ -19,53 +16,111 @@ from .stale import Answers, StaleOnError
 from .throttle import Tally, Throttle
 from .timeouts import AttemptTimeout, TotalTimeout
 
-__all__ = ["OriginState", "standard"]
+__all__ = ["Plan", "standard"]
+
+_VARIANTS = 32
+"""Plans under different policies of the code, kept at a time for each plan."""
 
 
-class OriginState:
-    """What is remembered of one origin: shared by all pipelines to it, whatever their settings."""
+class Plan:
+    """What origins with the same settings share. Immutable, but for what it keeps of what it has made.
 
-    __slots__ = ("adaptive", "answers", "breaker", "budget", "keys", "permits", "routes", "tally", "target")
+    A policy that remembers nothing of an origin stands in all pipelines; of those that do there is a pattern here,
+    and each origin gets its own `of` it.
+    """
 
-    def __init__(self, target: str, settings: ResilienceSettings, tools: Tools) -> None:
-        self.target = target
-        self.budget = Budget(
+    __slots__ = (
+        "_attempt",
+        "_breaker",
+        "_budget",
+        "_bulkhead",
+        "_retry",
+        "_total",
+        "_under",
+        "rules",
+        "settings",
+        "tools",
+    )
+
+    def __init__(self, settings: ResilienceSettings, tools: Tools) -> None:
+        self.settings = settings
+        self.tools = tools
+        self.rules = Rules.of(settings)
+        """Those of the breakers."""
+        self._total = TotalTimeout(settings.total_timeout, tools=tools)
+        self._retry = Retry(
+            attempts=settings.attempts,
+            backoff_base=settings.backoff_base,
+            backoff_cap=settings.backoff_cap,
+            longest_wait=settings.total_timeout,
+            key_mode=settings.idempotency_keys,
+            tools=tools,
+        )
+        self._budget = Budget(
             ratio=settings.retry_budget, window=settings.retry_budget_window, floor=settings.retry_budget_floor
         )
-        self.keys = Keys(target, tools)
-        self.permits = Permits()
-        self.adaptive: Gradient2 | None = None
-        """The limit found for it, from the first pipeline on that asks for one."""
-        self.tally: Tally | None = None
-        """What calls came to, likewise for the throttle."""
-        self.answers: Answers | None = None
-        """The last good answers of it, likewise for stale-on-error."""
-        self.breaker = CircuitBreaker(target, Rules.of(settings), tools=tools)
-        self.routes: dict[str, CircuitBreaker] = {}
-        """The breakers of single paths of it, by the pattern in `breaker_routes`, from the first call on."""
+        self._breaker = CircuitBreaker("", self.rules, tools=tools)
+        self._bulkhead = Bulkhead(
+            "",
+            limit=settings.bulkhead_limit,
+            queue=settings.bulkhead_queue,
+            wait=settings.bulkhead_wait,
+            tools=tools,
+        )
+        self._attempt = AttemptTimeout(settings.attempt_timeout, tools=tools)
+        self._under: dict[object, Plan] = {}
 
-    def route(self, pattern: str, settings: ResilienceSettings, tools: Tools) -> CircuitBreaker:
-        """The breaker of one of the `breaker_routes`; all else is shared with the origin."""
-        found = self.routes.get(pattern)
+    def under(self, override: Override) -> "Plan":
+        """The plan of the same settings under an override."""
+        found = self._under.get(override.key)
         if found is None:
-            made = CircuitBreaker(f"{self.target}{pattern}", Rules.of(settings), tools=tools)
-            found = self.routes.setdefault(pattern, made)  # one of two threads that cross wins
+            # Without a lock: two threads that cross make two of them, which are the same in all that counts.
+            found = Plan(override.over(self.settings), self.tools)
+            if len(self._under) >= _VARIANTS:
+                self._under = {}
+            self._under[override.key] = found
         return found
 
-    def in_child(self) -> "OriginState":
-        """The same after a fork, with new locks; another one, with free places, where the parent's calls hold some."""
-        for circuit in (self.breaker, *self.routes.values()):
-            circuit._lock = threading.RLock()
-        for one in (self.budget, self.tally, self.answers, self.adaptive):
-            if one is not None:
-                one._lock = threading.Lock()
-        if not self.permits.held and not self.permits.waiting:
-            self.permits._lock = threading.RLock()
-            return self
-        # The one that forked may itself be such a call, and gives its place back to the old permits.
-        child = copy(self)
-        child.permits = Permits()
-        return child
+    def state(self, target: str) -> OriginState:
+        """What is remembered of an origin, at first."""
+        return OriginState(target, self._breaker, self._budget, self.tools)
+
+    def pipeline(self, state: OriginState, breaker: CircuitBreaker) -> Pipeline:
+        """The pipeline of one origin, outermost first.
+
+        The total binds everything, pauses too. Each attempt passes the breaker, so that retries
+        end where it opens, and an open breaker is not tried again. The attempt's own time is
+        innermost: a timeout is a failure that the breaker counts and the retry may repeat. The bulkhead
+        is just outside of it: it counts real calls, not pauses, and who waits in it spends the call's
+        time, not the attempt's. What is off by its setting is not in the list.
+        """
+        given = self.settings
+        bulkhead = self._places(state)
+        return Pipeline(
+            *(_stale(given, self.tools, state) if given.stale_on_error else ()),
+            self._total,
+            self._retry.of(state.budget, state.keys),
+            *(_hedge(given, self.tools, state, breaker, bulkhead) if given.hedge_after else ()),
+            breaker,
+            *(_throttle(given, self.tools, state) if given.throttle else ()),
+            bulkhead,
+            self._attempt,
+        )
+
+    def _places(self, state: OriginState) -> Bulkhead:
+        given = self.settings
+        if not given.adaptive_concurrency:
+            return self._bulkhead.of(state.target, state.permits)
+        state.adaptive = state.adaptive or Gradient2()
+        return Bulkhead(
+            state.target,
+            limit=given.bulkhead_limit,
+            queue=given.bulkhead_queue,
+            wait=given.bulkhead_wait,
+            permits=state.permits,
+            adaptive=state.adaptive,
+            tools=self.tools,
+        )
 
 
 def standard(
@@ -73,78 +128,28 @@ def standard(
     settings: ResilienceSettings | None = None,
     tools: Tools | None = None,
     state: OriginState | None = None,
-    breaker: CircuitBreaker | None = None,
 ) -> Pipeline:
-    """The pipeline of one origin, outermost first.
-
-    The total binds everything, pauses too. Each attempt passes the breaker, so that retries
-    end where it opens, and an open breaker is not tried again. The attempt's own time is
-    innermost: a timeout is a failure that the breaker counts and the retry may repeat. The bulkhead
-    is just outside of it: it counts real calls, not pauses, and who waits in it spends the call's
-    time, not the attempt's. What is off by its setting is not in the list.
-    """
-    given = settings or ResilienceSettings()
-    tools = tools or Tools()
-    state = state or OriginState(target, given, tools)
-    breaker = breaker or state.breaker
-    bulkhead = _bulkhead(target, given, tools, state)
-    return Pipeline(
-        *_stale(given, tools, state),
-        TotalTimeout(given.total_timeout, tools=tools),
-        Retry(
-            attempts=given.attempts,
-            backoff_base=given.backoff_base,
-            backoff_cap=given.backoff_cap,
-            longest_wait=given.total_timeout,
-            budget=state.budget,
-            keys=state.keys,
-            key_mode=given.idempotency_keys,
-            tools=tools,
-        ),
-        *_hedge(given, tools, state, breaker, bulkhead),
-        breaker,
-        *_throttle(target, given, tools, state),
-        bulkhead,
-        AttemptTimeout(given.attempt_timeout, tools=tools),
-    )
+    """The pipeline of one origin; without a `state` by itself: nothing else shares its breaker, budget and places."""
+    plan = Plan(settings or ResilienceSettings(), tools or Tools())
+    state = state or plan.state(target)
+    return plan.pipeline(state, state.breaker)
 
 
-def _stale(given: ResilienceSettings, tools: Tools, state: OriginState) -> list[Policy]:
-    if not given.stale_on_error:
-        return []
+def _stale(given: ResilienceSettings, tools: Tools, state: OriginState) -> tuple[Policy, ...]:
     state.answers = state.answers or Answers()
-    return [StaleOnError(given.stale_on_error, answers=state.answers, tools=tools)]
+    return (StaleOnError(given.stale_on_error, answers=state.answers, tools=tools),)
 
 
 def _hedge(
     given: ResilienceSettings, tools: Tools, state: OriginState, breaker: CircuitBreaker, bulkhead: Bulkhead
-) -> list[Policy]:
-    if not given.hedge_after:
-        return []
-
+) -> tuple[Policy, ...]:
     def free() -> bool:
         # A second request is for a peer that is slow now and then: none in trouble, and none that would wait.
         return breaker.state == "closed" and not breaker.recovering and bulkhead.has_room()
 
-    return [Hedge(given.hedge_after, budget=state.budget, free=free, tools=tools)]
+    return (Hedge(given.hedge_after, budget=state.budget, free=free, tools=tools),)
 
 
-def _throttle(target: str, given: ResilienceSettings, tools: Tools, state: OriginState) -> list[Policy]:
-    if not given.throttle:
-        return []
+def _throttle(given: ResilienceSettings, tools: Tools, state: OriginState) -> tuple[Policy, ...]:
     state.tally = state.tally or Tally()
-    return [Throttle(target, given.throttle, tally=state.tally, tools=tools)]
-
-
-def _bulkhead(target: str, given: ResilienceSettings, tools: Tools, state: OriginState) -> Bulkhead:
-    if given.adaptive_concurrency:
-        state.adaptive = state.adaptive or Gradient2()
-    return Bulkhead(
-        target,
-        limit=given.bulkhead_limit,
-        queue=given.bulkhead_queue,
-        wait=given.bulkhead_wait,
-        permits=state.permits,
-        adaptive=state.adaptive if given.adaptive_concurrency else None,
-        tools=tools,
-    )
+    return (Throttle(state.target, given.throttle, tally=state.tally, tools=tools),)

@@ -15,7 +15,9 @@ __all__ = [
     "PER_ORIGIN",
     "OriginRule",
     "ascii_name",
+    "fitting",
     "laid",
+    "laid_by",
     "normal",
     "parts",
     "sample",
@@ -108,8 +110,18 @@ def settings_of(general: ResilienceSettings, rules: Iterable[OriginRule], origin
 
     More specific is: no `*`, else more characters that are not `*`, else later.
     """
+    return laid_by(general, fitting(rules, origin))
+
+
+def fitting(rules: Iterable[OriginRule], origin: Key) -> tuple[OriginRule, ...]:
+    """Those that mean an origin, the most specific last."""
+    return tuple(sorted((rule for rule in rules if rule.fits(origin)), key=lambda rule: rule.rank))
+
+
+def laid_by(general: ResilienceSettings, rules: Iterable[OriginRule]) -> ResilienceSettings:
+    """The values of `rules` over the general settings; the last of them has the last word."""
     values: dict[str, object] = {}
-    for rule in sorted((rule for rule in rules if rule.fits(origin)), key=lambda rule: rule.rank):
+    for rule in rules:
         values.update(rule.values)
     return laid(general, values) if values else general
 

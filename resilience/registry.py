@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from itertools import islice
 
-from ._circuit_rules import Rules
 from ._forked import watch
+from ._origin_state import OriginState
 from ._routes import matching
 from .circuit import CircuitBreaker
-from .defaults import OriginState, standard
+from .defaults import Plan
 from .fallback import Fallback
-from .origins import Key, OriginRule, ascii_name, settings_of, text_of
+from .origins import Key, OriginRule, ascii_name, fitting, laid_by, text_of
 from .overrides import Override, at_hand
 from .pipeline import Pipeline
 from .policy import Tools
@@ -28,9 +28,8 @@ class Entry:
     """What is kept for one origin."""
 
     __slots__ = (
-        "_routed",
-        "_tools",
-        "_variants",
+        "_others",
+        "_plan",
         "breaker",
         "pipeline",
         "routes",
@@ -41,46 +40,44 @@ class Entry:
         "used",
     )
 
-    def __init__(
-        self,
-        target: str,
-        settings: ResilienceSettings,
-        tools: Tools,
-        state: OriginState | None = None,
-        breaker: CircuitBreaker | None = None,
-    ) -> None:
-        self.target = target
+    def __init__(self, plan: Plan, state: OriginState, breaker: CircuitBreaker | None = None) -> None:
+        self.target = state.target
         """The origin as text, without its scheme's default port: `http://host:8003`."""
-        self.settings = settings
+        self.settings = plan.settings
         """Those of this origin."""
-        self.state = state or OriginState(target, settings, tools)
-        self.breaker = breaker or self.state.breaker
+        self.state = state
+        self.breaker = breaker or state.breaker
         """The circuit breaker of this origin, or of one route of it."""
-        self.routes = settings.breaker_routes if breaker is None else ()
+        self.routes = plan.settings.breaker_routes if breaker is None else ()
         """Paths with breakers of their own: where there are any, ask `route`."""
-        self.pipeline: Pipeline = standard(target, settings, tools, self.state, self.breaker)
+        self.pipeline: Pipeline = plan.pipeline(state, self.breaker)
         self.used = False
         """Asked for again since it was made, or since the last sweep."""
         self.times_chosen = False
         """Whether the code said by `handrail.policy` how long its calls may take: no other wish of its counts then."""
-        self._tools = tools
-        self._variants: dict[object, Entry] = {}
-        self._routed: dict[str, Entry] = {}
+        self._plan = plan
+        self._others: dict[object, Entry] | None = None  # by route (its pattern), or by what tells overrides apart
 
     def route(self, path: str) -> "Entry":
         """The same origin with the breaker of the route that a path belongs to, where it has one."""
         pattern = matching(self.routes, path)
         if pattern is None:
             return self
-        found = self._routed.get(pattern)
+        found = None if self._others is None else self._others.get(pattern)
         if found is None:
-            breaker = self.state.route(pattern, self.settings, self._tools)
-            found = Entry(self.target, self.settings, self._tools, self.state, breaker)
+            found = Entry(self._plan, self.state, self.state.route(pattern))
             found.times_chosen = self.times_chosen
             if isinstance(self.pipeline.policies[0], Fallback):
                 found.pipeline = Pipeline(self.pipeline.policies[0], *found.pipeline.policies)
-            self._routed[pattern] = found
+            self._keep(pattern, found)
         return found
+
+    def _keep(self, key: object, other: "Entry") -> None:
+        # Without a lock: two threads that cross make two of them, which are the same in all that counts.
+        others = self._others
+        if others is None or len(others) >= _VARIANTS + len(self.routes):
+            others = self._others = {}
+        others[key] = other
 
     def breakers(self) -> list[CircuitBreaker]:
         """That of the origin, and those of its routes that were called."""
@@ -88,23 +85,22 @@ class Entry:
 
     def under(self, override: Override) -> "Entry":
         """The same origin under an override: a pipeline of its own around the same state."""
-        found = self._variants.get(override.key)
+        found = None if self._others is None else self._others.get(override.key)
         if found is None:
-            # Without a lock: two threads that cross make two of them, which are the same in all that counts.
-            found = Entry(self.target, override.over(self.settings), self._tools, self.state)
+            found = Entry(self._plan.under(override), self.state)
             found.times_chosen = override.times_chosen
             if override.fallback is not None:
-                found.pipeline = Pipeline(Fallback(tools=self._tools), *found.pipeline.policies)
-            if len(self._variants) >= _VARIANTS:
-                self._variants = {}
-            self._variants[override.key] = found
+                found.pipeline = Pipeline(Fallback(tools=self._plan.tools), *found.pipeline.policies)
+            self._keep(override.key, found)
         return found
 
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost with it: the cheap first look of a sweep."""
-        permits = self.state.permits
-        return not (self.used or permits.held or permits.waiting) and all(one.calm for one in self.breakers())
+        state, permits = self.state, self.state.permits
+        if self.used or permits.held or permits.waiting or not state.breaker.calm:
+            return False
+        return not state.routes or all(one.calm for one in self.breakers())
 
     def _worth(self) -> tuple[bool, float, bool, bool]:
         """Sorts what may be forgotten first to the front: calls under way last, an open breaker, failures, use."""
@@ -130,6 +126,7 @@ class Registry:
         self.on_new: list[Callable[[], None]] = []
         """Called when an origin is met for the first time."""
         self._entries: dict[Key, Entry] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
         self._lock = threading.Lock()
         watch(self)
 
@@ -139,7 +136,7 @@ class Registry:
         for key, entry in list(self._entries.items()):
             state = entry.state.in_child()
             if state is not entry.state:
-                self._entries[key] = Entry(entry.target, entry.settings, self.tools, state)
+                self._entries[key] = Entry(entry._plan, state)
 
     def pipeline(self, scheme: str, host: str, port: int) -> Entry:
         """The entry of an origin, as the policy of the code at hand has it; scheme and host in lower case, IPv6
@@ -159,11 +156,11 @@ class Registry:
         What is remembered of an origin is kept, but for what has changed settings of its own.
         """
         with self._lock:
-            self.settings, self.rules = settings, tuple(rules)
+            self.settings, self.rules, self._plans = settings, tuple(rules), {}
             for key, entry in list(self._entries.items()):
-                now = settings_of(settings, self.rules, key)
-                if now != entry.settings:
-                    fresh = Entry(entry.target, now, self.tools, _renewed(entry, now, self.tools))
+                now = self._plan(key)
+                if now.settings != entry.settings:
+                    fresh = Entry(now, _renewed(entry, now))
                     fresh.used = entry.used
                     self._entries[key] = fresh
 
@@ -185,11 +182,20 @@ class Registry:
             if entry is None:
                 if len(self._entries) >= self.settings.max_origins:
                     self._sweep()
-                settings = settings_of(self.settings, self.rules, key)
-                entry = self._entries[key] = Entry(text_of(key), settings, self.tools)
+                plan = self._plan(key)
+                entry = self._entries[key] = Entry(plan, plan.state(text_of(key)))
         for told in self.on_new:
             told()
         return entry
+
+    def _plan(self, key: Key) -> Plan:
+        """The plan of an origin: one for all that the same rules fit. Called under the lock."""
+        fit = fitting(self.rules, key) if self.rules else ()
+        patterns = tuple(rule.pattern for rule in fit)
+        plan = self._plans.get(patterns)
+        if plan is None:
+            plan = self._plans[patterns] = Plan(laid_by(self.settings, fit), self.tools)
+        return plan
 
     def _sweep(self) -> None:
         room = max(1, len(self._entries) // _ROOM)
@@ -205,18 +211,17 @@ class Registry:
             entry.used = False
 
 
-def _renewed(entry: Entry, settings: ResilienceSettings, tools: Tools) -> OriginState:
+def _renewed(entry: Entry, plan: Plan) -> OriginState:
     """What is remembered of an origin, for other settings: new is only what these concern."""
-    state = OriginState(entry.target, settings, tools)
+    state, settings = plan.state(entry.target), plan.settings
     new = [spec.name for spec in fields(settings) if getattr(settings, spec.name) != getattr(entry.settings, spec.name)]
     for slot in OriginState.__slots__:
         if slot != "budget" or not any(name.startswith("retry_budget") for name in new):
             setattr(state, slot, getattr(entry.state, slot))
     # Other numbers are no reason to let calls through again, least of all where a hand holds it open.
-    state.breaker = entry.state.breaker
     state.routes = {
         route: held for route, held in entry.state.routes.copy().items() if route in settings.breaker_routes
     }
     for breaker in (state.breaker, *state.routes.values()):
-        breaker.retune(Rules.of(settings))
+        breaker.retune(plan.rules)
     return state

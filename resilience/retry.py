@@ -41,6 +41,18 @@ class Retry:
     counts the attempts. A further attempt that another policy refuses was never an outcome.
     """
 
+    __slots__ = (
+        "_key_mode",
+        "_keys",
+        "_second",
+        "attempts",
+        "backoff_base",
+        "backoff_cap",
+        "budget",
+        "longest_wait",
+        "tools",
+    )
+
     def __init__(
         self,
         *,
@@ -62,6 +74,20 @@ class Retry:
         self._keys = keys
         self._key_mode = key_mode
         self._second = SecondLayer(attempts, self.tools)
+
+    def of(self, budget: Budget, keys: Keys) -> "Retry":
+        """The same numbers for another origin."""
+        other = object.__new__(Retry)
+        other.attempts = self.attempts
+        other.backoff_base = self.backoff_base
+        other.backoff_cap = self.backoff_cap
+        other.longest_wait = self.longest_wait
+        other.budget = budget
+        other.tools = self.tools
+        other._keys = keys
+        other._key_mode = self._key_mode
+        other._second = self._second
+        return other
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""

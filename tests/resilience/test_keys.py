@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from handrail.resilience import Resend, ResilienceSettings, Tools
 from handrail.resilience.call import Call
-from handrail.resilience.defaults import OriginState, standard
+from handrail.resilience.defaults import Plan, standard
 from handrail.resilience.events import Event, KeysHonoured
 from handrail.resilience.keys import BELIEVED, HONOURS
 from handrail.resilience.testing import FakeClock, RecordingListener, Reply, ScriptedWire, run
@@ -47,7 +47,7 @@ class Bench:
         self.tools = Tools(clock=self.clock, emit=self.told, jitter=lambda: 0.0)
         self.on_loop = on_loop
         self.settings = ResilienceSettings(idempotency_keys=mode, breaker_minimum_calls=10**6, retry_budget_floor=10**6)
-        self.state = OriginState("http://peer", self.settings, self.tools)
+        self.state = Plan(self.settings, self.tools).state("http://peer")
         self.pipeline = standard("http://peer", self.settings, self.tools, self.state)
 
     def post(

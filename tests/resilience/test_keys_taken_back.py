@@ -6,7 +6,7 @@ import pytest
 
 from handrail.resilience import Resend, ResilienceSettings, Tools
 from handrail.resilience.call import Call
-from handrail.resilience.defaults import OriginState, standard
+from handrail.resilience.defaults import Plan, standard
 from handrail.resilience.keys import HONOURS
 from handrail.resilience.testing import FakeClock, Reply, ScriptedWire, run
 
@@ -20,7 +20,7 @@ class Origin:
         self.clock = FakeClock()
         tools = Tools(clock=self.clock, jitter=lambda: 0.5)
         settings = ResilienceSettings(idempotency_keys=mode)
-        self.pipeline = standard("http://peer", settings, tools, OriginState("http://peer", settings, tools))
+        self.pipeline = standard("http://peer", settings, tools, Plan(settings, tools).state("http://peer"))
         self.post(Reply(200, headers={HONOURS: "?1"}))
 
     def post(self, *steps: str | int | Reply | BaseException, on_loop: bool = False) -> ScriptedWire:

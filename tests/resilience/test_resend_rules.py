@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from handrail.resilience import Resend, ResilienceSettings, Tools, may_resend
 from handrail.resilience.call import Call
 from handrail.resilience.classify import CONNECT, MISUSE, NETWORK, OK, POOL, TIMEOUT, Verdict, of_status
-from handrail.resilience.defaults import OriginState, standard
+from handrail.resilience.defaults import Plan, standard
 from handrail.resilience.keys import HONOURS
 from handrail.resilience.testing import FakeClock, Reply, ScriptedWire, run
 
@@ -107,7 +107,7 @@ def test_no_unsafe_request_reaches_the_peer_twice_without_a_key(
         attempts=attempts, idempotency_keys=mode, retry_budget_floor=10**6, breaker_minimum_calls=10**6
     )
     tools, peer = Tools(clock=clock), Peer(honours)
-    state = OriginState("http://peer", settings, tools)
+    state = Plan(settings, tools).state("http://peer")
     pipeline = standard("http://peer", settings, tools, state)
     keys = set[str]()
     for number, (faults, method, on_loop) in enumerate(calls):
