@@ -1,132 +1,141 @@
-"""One connection to Postgres: the one file that knows psycopg. Every function may wait, and none for ever."""
+"""One connection to Postgres: the one file that knows psycopg. Every function may wait, and none for ever.
+
+psycopg makes the connection; from then on it is libpq itself (`psycopg.pq`), since psycopg waits without end for a
+server that is frozen, and writes a pipeline in many pieces: a process that was stopped between two of them would hold
+locks until it goes on. Here a batch is one piece, unless it has large answers.
+"""
 
 import contextlib
 import logging
+import select
 import time
-from collections.abc import Generator, Mapping, Sequence
-from typing import LiteralString, TypeVar
+from collections.abc import Sequence
 
 import psycopg
-from psycopg.abc import Params
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-__all__ = ["Late", "Link", "Row", "Statement", "conninfo", "denied"]
+from ._postgres_wire import Row, Values
+
+__all__ = ["Late", "Link", "Statement", "conninfo", "denied"]
 
 CONNECT = 2
 """Seconds for a connection, to each of the hosts; libpq's least."""
 TIMEOUT = 2.0
-"""Seconds for a transaction. libpq itself would wait for a frozen server for ever."""
+"""Seconds for a transaction."""
 
-_NO_ANSWER = f"no answer within {TIMEOUT:g} s"
+Statement = tuple[str, Values]
 
-Row = tuple[object, ...]
-Statement = tuple[LiteralString, Mapping[str, object]]
+_BEGIN: Statement = ("BEGIN ISOLATION LEVEL READ COMMITTED", ())
+_COMMIT: Statement = ("COMMIT", ())
+_BINARY = 1
+_GOOD = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 _log = logging.getLogger("handrail")
 
-R = TypeVar("R")
-Y = TypeVar("Y")
-S = TypeVar("S")
+if pq.version() < 140000:
+    raise ImportError("its libpq is older than 14")
 
 
 class Late(Exception):
     """The server came to it after its time, and did nothing."""
 
 
-class _Bounded(psycopg.Connection[Row]):
-    """Gives up when `ends` has come, by the monotonic clock."""
-
-    ends = float("inf")
-    timed_out = False
-
-    def wait(self, gen: Generator[Y, S, R], interval: float = 0.1, *_: object, **__: object) -> R:
-        """See psycopg: every wait for the socket is here. Newer ones have a timeout, which is not used."""
-        return super().wait(self._until(gen), min(interval, 0.1))  # type: ignore[arg-type]  # its own type is private
-
-    def _until(self, gen: Generator[Y, S, R]) -> Generator[Y, S, R]:
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                if not ready and time.monotonic() > self.ends:
-                    self.timed_out = True
-                    raise TimeoutError(_NO_ANSWER)
-                wanted = gen.send(ready)
-        except StopIteration as stop:
-            result: R = stop.value
-            return result
-
-
 class Link:
-    """A connection that is made at once. After any error but Late it is of no use and must be closed."""
+    """A connection that is made at once. After any error but that of `try_to_ask` it must be closed.
+
+    `plain`: whether the server's default isolation is READ COMMITTED.
+    """
 
     def __init__(self, url: str) -> None:
-        # Nothing prepared: behind a pgbouncer the next transaction may meet another session.
-        self._connection = _Bounded.connect(url, autocommit=True, prepare_threshold=None)
-        self._pipelines = psycopg.Pipeline.is_supported()
-        self.plain: object = False
-        """Whether the server's default isolation is READ COMMITTED."""
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._libpq = self._connection.pgconn
+        self._libpq.enter_pipeline_mode()
+        self._poll = select.poll()
+        self._ends = 0.0
+        self.plain = False
 
-    def ask(self, query: LiteralString, values: Params | None = None) -> list[Row]:
+    def ask(self, query: str, values: Values = ()) -> list[Row]:
         """One statement, in a transaction of its own."""
-        self._connection.ends = time.monotonic() + TIMEOUT
-        cursor = self._connection.execute(query, values)
-        return cursor.fetchall() if cursor.description else []
+        return self._exchange([(query, values)])[0]
 
-    def try_to_ask(self, query: LiteralString) -> object:
+    def try_to_ask(self, query: str) -> bytes | None:
         """The one value, or None where the server does not know what that is."""
         try:
             return self.ask(query)[0][0]
-        except psycopg.errors.Error as error:
-            if self._connection.broken:
+        except psycopg.Error as error:
+            if self._libpq.status != pq.ConnStatus.OK:
                 raise
             _log.debug("not known to this server: %s", error)
             return None
 
-    def script(self, *queries: LiteralString) -> None:
-        """Several statements, in one transaction."""
-        self._connection.ends = time.monotonic() + TIMEOUT
-        with self._connection.transaction():
-            for query in queries:
-                self._connection.execute(query)
-
     def transact(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """All of them in one transaction and one round trip, so that no lock waits for this process."""
-        link = self._connection
-        link.ends = time.monotonic() + TIMEOUT
-        failed: psycopg.Error | TimeoutError | None = None
-        cursors: list[psycopg.Cursor[Row]] = []
-        try:
-            with link.pipeline() if self._pipelines else contextlib.nullcontext():
-                try:
-                    # Under REPEATABLE READ all is seen as it was before the locks. Where that is not the default, a
-                    # pipeline is a transaction by itself, and two statements are saved.
-                    plain = self._pipelines and self.plain is True
-                    if not plain:
-                        link.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
-                    cursors += [link.execute(query, values, binary=True) for query, values in statements]
-                    if not plain:
-                        link.execute("COMMIT")
-                except (psycopg.Error, TimeoutError) as error:
-                    failed = error  # not through the pipeline's end, which would log what it cannot end
-        except (psycopg.Error, TimeoutError) as error:
-            failed = failed or error
-        if failed is not None:
-            raise self._cause(failed)
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
-
-    def _cause(self, error: psycopg.Error | TimeoutError) -> Exception:
-        """What it was; the end of a pipeline hides it."""
-        if self._connection.timed_out:
-            return TimeoutError(_NO_ANSWER)
-        if isinstance(error, psycopg.errors.InvalidTextRepresentation) and "handrail: too late" in str(error):
-            return Late()
-        return error
+        """All of them in one transaction and one round trip; the rows of each."""
+        if self.plain:  # a pipeline is a transaction by itself
+            return self._exchange(statements)
+        # Under REPEATABLE READ all would be seen as it was before the locks.
+        return self._exchange([_BEGIN, *statements, _COMMIT])[1:-1]
 
     def close(self) -> None:
         """Never waits, never raises."""
         with contextlib.suppress(Exception):
             self._connection.close()
+
+    def _exchange(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        self._ends = time.monotonic() + TIMEOUT
+        libpq = self._libpq
+        for query, values in statements:
+            # Nothing is prepared: behind a pgbouncer the next transaction may meet another session.
+            libpq.send_query_params(
+                query.encode(),
+                [value for _, value in values],
+                param_types=[kind for kind, _ in values],
+                param_formats=[_BINARY] * len(values),
+                result_format=_BINARY,
+            )
+        libpq.pipeline_sync()
+        while libpq.flush():
+            if self._wait(select.POLLIN | select.POLLOUT) & ~select.POLLOUT:
+                libpq.consume_input()
+        results = [self._result() for _ in statements]
+        self._end_of_pipeline()
+        return [self._rows(result) for result in results]
+
+    def _result(self) -> pq.abc.PGresult:
+        """Of the next statement."""
+        found = self._next()
+        if found is None:
+            raise psycopg.OperationalError("nothing was said of a statement")
+        while self._next() is not None:
+            pass
+        return found
+
+    def _end_of_pipeline(self) -> None:
+        while (found := self._next()) is None or found.status != pq.ExecStatus.PIPELINE_SYNC:
+            pass
+
+    def _next(self) -> pq.abc.PGresult | None:
+        while self._libpq.is_busy():
+            self._wait(select.POLLIN)
+            self._libpq.consume_input()
+        found = self._libpq.get_result()
+        if found is None and self._libpq.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError("the connection is lost")
+        return found
+
+    def _wait(self, events: int) -> int:
+        """What came of the events; TimeoutError where nothing does in time."""
+        self._poll.register(self._libpq.socket, events)
+        found = self._poll.poll(max(0.0, self._ends - time.monotonic()) * 1000)
+        if not found:
+            raise TimeoutError(f"no answer within {TIMEOUT:g} s")
+        return found[0][1]
+
+    def _rows(self, result: pq.abc.PGresult) -> list[Row]:
+        if result.status not in _GOOD:
+            raise _error(result)
+        columns = range(result.nfields)
+        return [tuple(result.get_value(row, column) for column in columns) for row in range(result.ntuples)]
 
 
 def conninfo(url: str) -> str:
@@ -152,3 +161,15 @@ def conninfo(url: str) -> str:
 def denied(error: BaseException) -> bool:
     """Whether the role may not do that."""
     return isinstance(error, psycopg.errors.InsufficientPrivilege)
+
+
+def _error(result: pq.abc.PGresult) -> Exception:
+    """Psycopg's own, by the server's code for it."""
+    said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
+    code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+    if "handrail: too late" in said:
+        return Late()
+    try:
+        return psycopg.errors.lookup(code)(said)
+    except KeyError:
+        return psycopg.OperationalError(f"{said or 'the connection is lost'} {code}".strip())

@@ -9,18 +9,19 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, LiteralString
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import SettingsError
 from ..state._redis import shown
 from . import _postgres_sql as sql
 from ._postgres_batch import questions
+from ._postgres_wire import Row, Value, flag, float8, int8, int8s, number, text, whole
 from ._store_errors import StoreChanged, StoreRefused
 from .work import Held, Work
 
 if TYPE_CHECKING:
-    from ._postgres_link import Link, Row, Statement
+    from ._postgres_link import Link, Statement
 
 __all__ = ["PostgresStore"]
 
@@ -87,15 +88,14 @@ class PostgresStore:
     def tidy(self) -> None:
         """See Backend. In small bites that pass over what others are at work on."""
         try:
-            link, ends = self._linked(), time.monotonic() + TIDYING
-            values = {"service": self._service, "bite": BITE, "turn": self._turn, "most": self._most}
-            while len(self._tidied(link, sql.EXPIRE, values)) == BITE and time.monotonic() < ends:
+            link, ends, service = self._linked(), time.monotonic() + TIDYING, text(self._service)
+            while len(self._tidied(link, sql.EXPIRE, service, int8(BITE))) == BITE and time.monotonic() < ends:
                 pass
-            held = self._tidied(link, sql.COUNT, values)[0][0]
-            excess = held - self._most if isinstance(held, int) else 0
+            ((held,),) = self._tidied(link, sql.COUNT, service, int8(self._turn), int8(self._most))
+            excess = whole(held) - self._most
             while excess > 0 and time.monotonic() < ends:
-                gone = self._tidied(link, sql.GIVE_UP, {**values, "excess": excess})
-                excess = excess - sum(int(str(row[0])) for row in gone) if gone else 0
+                gone = self._tidied(link, sql.GIVE_UP, service, int8(BITE), int8(excess))
+                excess = excess - sum(whole(size) for (size,) in gone) if gone else 0
         except BaseException:
             self.close()
             raise
@@ -121,12 +121,12 @@ class PostgresStore:
             found.update(question.results(rows))
         return [found[place] for place in range(len(work))]
 
-    def _locked(self, locks: Sequence[int], statements: "Sequence[Statement]") -> "list[list[Row]]":
+    def _locked(self, locks: Sequence[int], statements: "Sequence[Statement]") -> list[list[Row]]:
         """The rows of each statement, in one transaction that has these locks."""
         link = self._linked()
-        values = {"locks": locks, "latest": time.monotonic() + self._ahead + LATEST}
-        (settings, *rows) = link.transact([(sql.LOCK, values), *statements])
-        self._ahead = _seconds(settings[0][5]) - time.monotonic()
+        latest = time.monotonic() + self._ahead + LATEST
+        (settings, *rows) = link.transact([(sql.LOCK, (int8s(locks), float8(latest))), *statements])
+        self._ahead = number(settings[0][5]) - time.monotonic()
         return rows
 
     def _linked(self) -> "Link":
@@ -142,19 +142,22 @@ class PostgresStore:
         """A new connection to tables that are there, and the identity."""
         link = self._driver.Link(self._url)
         try:
-            ((standby, read_only, made, link.plain, user, schema),) = link.ask(sql.ROLE)
-            if standby or read_only:
+            ((standby, read_only, made, plain, user, schema),) = link.ask(sql.ROLE)
+            if flag(standby) or flag(read_only):
                 raise StoreRefused(
-                    f"it is {'a standby' if standby else 'read-only'}: name the primary, or several hosts and "
+                    f"it is {'a standby' if flag(standby) else 'read-only'}: name the primary, or several hosts and "
                     "target_session_attrs=read-write"
                 )
-            if not made:
-                self._make(link, f"role {user} may not make tables in schema {schema or 'of the search_path'}")
-            link.ask(sql.NAME, {"service": self._service, "identity": secrets.token_hex(16)})
-            ((stored,),) = link.ask(sql.IDENTITY, {"service": self._service})
+            link.plain = flag(plain)
+            if not flag(made):
+                where = f"schema {_said(schema)}" if schema else "any schema of its search_path"
+                self._make(link, f"role {_said(user)} may not make tables in {where}")
+            link.ask(sql.NAME, [text(self._service), text(secrets.token_hex(16))])
+            ((stored,),) = link.ask(sql.IDENTITY, [text(self._service)])
             ((now,),) = link.ask(sql.NOW)
-            self._ahead = _seconds(now) - time.monotonic()
-            return link, hashlib.sha256(f"{stored} {link.try_to_ask(sql.TIMELINE)}".encode()).hexdigest()[:32]
+            self._ahead = number(now) - time.monotonic()
+            parts = (stored, link.try_to_ask(sql.TIMELINE))
+            return link, hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
         except BaseException:
             link.close()
             raise
@@ -162,7 +165,7 @@ class PostgresStore:
     def _make(self, link: "Link", refused: str) -> None:
         """Make the tables, one worker at a time: CREATE … IF NOT EXISTS by two at once fails for one of them."""
         try:
-            link.script(sql.MAKERS, sql.DDL)
+            link.transact([(one, ()) for one in (sql.MAKERS, *sql.MAKE)])
         except Exception as error:
             if not self._driver.denied(error):
                 raise
@@ -171,8 +174,8 @@ class PostgresStore:
                 _log.warning("%s: %s; have its owner run:\n%s", self.shown, refused, sql.DDL)
             raise StoreRefused(f"{refused}: the log of handrail says what to run") from error
 
-    def _tidied(self, link: "Link", query: LiteralString, values: Mapping[str, object]) -> "list[Row]":
-        return link.transact([(sql.LIMITS, {}), (query, values)])[1]
+    def _tidied(self, link: "Link", query: str, *values: Value) -> list[Row]:
+        return link.transact([(sql.LIMITS, ()), (query, values)])[1]
 
 
 def _number(digest: bytes) -> int:
@@ -180,6 +183,5 @@ def _number(digest: bytes) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _seconds(value: object) -> float:
-    assert isinstance(value, float)
-    return value
+def _said(name: bytes | None) -> str:
+    return (name or b"").decode("utf-8", "replace")
