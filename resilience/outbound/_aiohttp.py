@@ -74,7 +74,7 @@ class _Guard:
             if self.on:
                 theirs = options.get("middlewares")
                 above = session._middlewares if theirs is None else theirs
-                options["middlewares"] = (*above, _Hops(self, session, options.get("timeout", session._timeout)))
+                options["middlewares"] = (*above, _Hops(self, session, options))
             return original(session, method, str_or_url, **options)
 
         return _request
@@ -83,23 +83,24 @@ class _Guard:
 class _Hops:
     """The guard of one request of the service, called for each of its hops."""
 
-    __slots__ = ("_began", "_guard", "_session", "_timeout", "_told")
+    __slots__ = ("_began", "_guard", "_timeout", "_told", "decompress", "session")
 
-    def __init__(self, guard: _Guard, session: Any, timeout: object) -> None:
+    def __init__(self, guard: _Guard, session: Any, options: dict[str, Any]) -> None:
         self._guard = guard
-        self._session = session
-        self._timeout = timeout
+        self.session = session
+        self.decompress: object = options.get("auto_decompress")
+        self._timeout = options.get("timeout", session._timeout)
         self._began = guard.now()
         self._told: tuple[Exception, object] | None = None
 
     async def __call__(self, request: "aiohttp.ClientRequest", handler: Handler) -> "aiohttp.ClientResponse":
-        guard, session = self._guard, self._session
+        guard, session = self._guard, self.session
         entry = guard.entry(session._connector, request.url)
         if entry is None:
             return await handler(request)
         if self._told is not None:
             self._tell_again(request)
-        call = AiohttpWire(guard.library, guard.tools, request, handler).call(entry.target)
+        call = AiohttpWire(guard.library, guard.tools, request, handler, self).call(entry.target)
         wish = guard.library.written(self._timeout, session._timeout)
         if wish is not None and not entry.times_chosen:
             call.attempt_timeout, call.total_timeout = limits(wish, entry.settings, guard.now() - self._began)
@@ -125,7 +126,7 @@ class _Hops:
     def _resent(self, error: Exception, request: "aiohttp.ClientRequest") -> bool:
         """Whether aiohttp is about to send the request anew; the retries of the pipeline stand in for that."""
         known = self._guard.library
-        return self._session._retry_connection and request.method in known.resent and isinstance(error, known.stale)
+        return self.session._retry_connection and request.method in known.resent and isinstance(error, known.stale)
 
     def _tell_again(self, request: object) -> None:
         told, self._told = self._told, None
@@ -155,6 +156,7 @@ def install(module: ModuleType, registry: "Registry") -> Callable[[], None]:
         if _undo.pop(session, None) is None:
             return
         guard.on = False  # also where a later wrapper still holds ours inside
+        guard.library.keeper.undo()
         if vars(session).get("_request") is ours:
             session._request = original
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors
 from ..classify import CANCELLED, CONNECT, FOREIGN, MISUSE, NETWORK, OK, TIMEOUT, Count, Verdict, of_status
+from ._aiohttp_keep import Keeper
 from ._dressing import Kinds, distrusts, dressed, in_place
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Library:
         self.multipart: type = module.MultipartWriter
         self.stale: tuple[type[Exception], ...] = (module.ClientOSError, module.ServerDisconnectedError)
         """After these aiohttp sends once more by itself, except where it could not connect."""
+        self.keeper = Keeper(module)
+        """For the answers that may stand in for failed ones."""
         self._timeout: type[aiohttp.ClientTimeout] = module.ClientTimeout
         client = import_module("aiohttp.client")
         self.resent: frozenset[str] = getattr(client, "IDEMPOTENT_METHODS", frozenset())

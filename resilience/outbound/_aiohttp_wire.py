@@ -1,13 +1,16 @@
 """A request of aiohttp as the pipeline sees it: how to send, judge and throw away."""
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..call import Call, Resend
 from ..classify import Verdict, of_status
+from ..stale import Later, Snapshot
+from ._aiohttp_keep import way
 from ._aiohttp_library import Library
 from ._aiohttp_wishes import resend_class
 from ._credentials import one_time
+from ._kept_headers import lower
 from .headers import outgoing
 
 if TYPE_CHECKING:
@@ -26,6 +29,14 @@ _OF_ONE_SENDING = ("_ClientRequest__writer", "response")
 
 Response = Call["aiohttp.ClientResponse"]
 Handler = Callable[["aiohttp.ClientRequest"], Awaitable["aiohttp.ClientResponse"]]
+
+
+class Asker(Protocol):
+    """Whose request it is."""
+
+    session: Any
+    decompress: object
+    """What the call says of packed bodies; None: as its session."""
 
 
 class Hop(Call["aiohttp.ClientResponse"]):
@@ -49,14 +60,17 @@ class Hop(Call["aiohttp.ClientResponse"]):
 class AiohttpWire:
     """The `Wire` of one hop of a request."""
 
-    __slots__ = ("_begun", "_handler", "_headers", "_library", "_request", "_tools")
+    __slots__ = ("_asker", "_begun", "_handler", "_headers", "_library", "_request", "_tools")
 
-    def __init__(self, library: Library, tools: "Tools", request: "aiohttp.ClientRequest", handler: Handler) -> None:
+    def __init__(
+        self, library: Library, tools: "Tools", request: "aiohttp.ClientRequest", handler: Handler, asker: "Asker"
+    ) -> None:
         self._library = library
         self._tools = tools
         self._request = request
         self._headers = request.headers
         self._handler = handler
+        self._asker = asker
         self._begun = False
 
     def call(self, target: str) -> "Response":
@@ -79,6 +93,8 @@ class AiohttpWire:
         finally:
             request.headers = written
             sent._handrail_call = None  # type: ignore[attr-defined] # else each holds the other until a collection
+            # aiohttp only writes it; the context of a connection holds its first call, and so would its body.
+            sent.response = None
         if response.status >= _FAILED:
             self._failed(call)
         return response
@@ -124,6 +140,25 @@ class AiohttpWire:
             result.release()
         else:
             result.close()  # a connection with a body in its way serves nobody else
+
+    def asked(self, call: "Response") -> tuple[str, tuple[tuple[str, str], ...], Hashable]:  # noqa: ARG002 (others need it)
+        """What an answer is kept by; see `stale`."""
+        request, asker = self._request, self._asker
+        return str(request.url), lower(request.headers.items()), way(request, asker.session, asker.decompress)
+
+    def snapshot(
+        self,
+        call: "Response",  # noqa: ARG002 (others need it)
+        result: "aiohttp.ClientResponse",
+        most: int,
+        later: Later,
+    ) -> Snapshot | None:
+        """The parts of a response, the body when the service has read it."""
+        return self._library.keeper.parts(result, most, later)
+
+    def restore(self, call: "Response", answer: Snapshot) -> "aiohttp.ClientResponse":  # noqa: ARG002 (others need it)
+        """A response of those parts."""
+        return self._library.keeper.rebuilt(self._request, self._asker.session, answer)
 
     def discard_sync(self, result: "aiohttp.ClientResponse") -> None:
         result.close()

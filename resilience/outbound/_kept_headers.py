@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["lower", "spelled", "spelling"]
+__all__ = ["Pairs", "Spelling", "lower", "spelled", "spelling"]
 
 Pairs = tuple[tuple[str, str], ...]
+Spelling = Mapping[str, tuple[str, ...]]
 
 
 def lower(pairs: Iterable[tuple[Any, Any]]) -> Pairs:
@@ -13,14 +14,19 @@ def lower(pairs: Iterable[tuple[Any, Any]]) -> Pairs:
     return tuple((_text(name).lower(), _text(value)) for name, value in pairs)
 
 
-def spelling(names: Iterable[str]) -> dict[str, str]:
-    """How the peer wrote each name."""
-    return {name.lower(): name for name in names}
+def spelling(names: Iterable[str]) -> Spelling:
+    """How the peer wrote each name, each time."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in names:
+        low = name.lower()
+        found[low] = (*found.get(low, ()), name)
+    return found
 
 
-def spelled(pairs: Pairs, names: Mapping[str, str]) -> list[tuple[str, str]]:
+def spelled(pairs: Pairs, names: Spelling) -> list[tuple[str, str]]:
     """The same headers as the peer wrote them."""
-    return [(names.get(name, name), value) for name, value in pairs]
+    left = {name: iter(each) for name, each in names.items()}
+    return [(next(left.get(name, iter(())), name), value) for name, value in pairs]
 
 
 def _text(value: object) -> str:

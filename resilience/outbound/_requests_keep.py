@@ -44,7 +44,7 @@ def parts(call: "AdapterCall", result: "requests.Response", most: int) -> Snapsh
     if call.stream or type(body) is not bytes or len(body) > most:
         return None
     headers: Any = getattr(result.raw, "headers", result.headers)
-    note = (result.reason, getattr(result.raw, "version", 11), spelling(headers))
+    note = (result.reason, getattr(result.raw, "version", 11), spelling(name for name, _ in headers.items()))
     return Snapshot(result.status_code, lower(headers.items()), body, note)
 
 

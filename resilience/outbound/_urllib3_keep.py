@@ -8,7 +8,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import HTTPResponse
 
 from ..stale import Snapshot
-from ._kept_headers import Pairs, lower, spelled, spelling
+from ._kept_headers import Pairs, Spelling, lower, spelled, spelling
 from ._way import same
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def parts(result: Any, most: int) -> Snapshot | None:
     body, retries = getattr(result, "_body", None), getattr(result, "retries", None)
     if type(body) is not bytes or len(body) > most or getattr(retries, "history", None):
         return None
-    note = (result.reason, result.version, spelling(result.headers))
+    note = (result.reason, result.version, spelling(name for name, _ in result.headers.items()))
     return Snapshot(result.status, lower(result.headers.items()), body, note)
 
 
@@ -80,7 +80,7 @@ def response(answer: Snapshot, body: bytes, *, read: bool, method: str, url: str
     return made
 
 
-def _note(answer: Snapshot) -> tuple[str | None, int, dict[str, str]]:
+def _note(answer: Snapshot) -> tuple[str | None, int, Spelling]:
     note: Any = answer.note
-    found: tuple[str | None, int, dict[str, str]] = note
+    found: tuple[str | None, int, Spelling] = note
     return found
