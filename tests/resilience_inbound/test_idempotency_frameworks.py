@@ -271,4 +271,3 @@ def test_django() -> None:
         timeout=100,
     )
     assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr
-

@@ -113,6 +113,33 @@ def test_the_whole_process_is_cancelled_at_any_await() -> None:
     assert ends == {201, 409}
 
 
+def test_the_process_is_cancelled_while_the_answer_is_put_down() -> None:
+    """It is known what to keep: the store is told all the same, and nobody is refused."""
+
+    async def main() -> None:
+        service = Service()
+        asked = asyncio.Event()
+
+        async def never(*_: Any) -> Any:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await whole(receive)
+            service.courier.ask = never  # type: ignore[method-assign]
+            await answer(send, 201, b"{}")
+
+        service.layer.app = app
+        task = asyncio.create_task(service.post())
+        await asked.wait()
+        for one in asyncio.all_tasks() - {asyncio.current_task()}:
+            one.cancel()
+        await asyncio.wait([task])
+        assert service.states == ["kept"]
+
+    run(main())
+
+
 def test_a_call_into_the_server_that_would_never_return() -> None:
     """The body that a cancelled server no longer hands over, the client that no longer reads: neither holds the key."""
 
