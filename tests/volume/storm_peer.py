@@ -1,16 +1,21 @@
-"""The last hop of the storm: counts what reaches it, answers by a mode that is set from outside.
+"""The last hop of the storm: counts what reaches it, and is well, gone, silent, failing or sick as told from outside.
 
-    python -m tests.volume.storm_peer PORT
+    python -m tests.volume.storm_peer PORT CONTROL
 
-`GET /mode/ok`, `/mode/dead` (503 to all) and `/mode/sick` (503 to two of five) set it; `GET /count` tells how many
-other requests came. It does as little as it can, so that it is never the one that gives way.
+On CONTROL, `GET /count` tells how many requests came to PORT, and `GET /mode/...` sets what becomes of them:
+ok (200), refused (nobody listens, connections are reset), silent (accepted and never answered), failing (503), sick
+(503 to two of five). It does as little as it can, so that it is never the one that gives way.
 """
 
 import asyncio
 import sys
+from typing import Protocol, cast
 
-__all__ = ["Peer"]
+from tests.volume.storm_loop import run
 
+__all__ = ["MODES", "Peer"]
+
+MODES = ("refused", "silent", "failing", "sick")
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BAD = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\ndown"
 END = b"\r\n\r\n"
@@ -19,46 +24,84 @@ END = b"\r\n\r\n"
 class Peer:
     """What all connections share."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.count = 0
         self.mode = "ok"
+        self.open: set[asyncio.WriteTransport] = set()
+        self._port = port
+        self._server: asyncio.Server | None = None
 
-    def answer(self, path: bytes) -> bytes:
-        """The whole answer to a GET."""
-        if path.startswith(b"/mode/"):
-            self.mode = path.removeprefix(b"/mode/").decode()
-            return GOOD
-        if path == b"/count":
-            body = str(self.count).encode()
-            return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    def answer(self, _path: bytes) -> bytes:
+        """The whole answer to a GET; empty for none."""
         self.count += 1
-        bad = self.mode == "dead" or (self.mode == "sick" and self.count % 5 < 2)
-        return BAD if bad else GOOD
+        if self.mode == "silent":
+            return b""
+        return BAD if self.mode == "failing" or (self.mode == "sick" and self.count % 5 < 2) else GOOD
+
+    def control(self, path: bytes) -> bytes:
+        """The same on the other port."""
+        if path.startswith(b"/mode/"):
+            self._turn(path.removeprefix(b"/mode/").decode())
+        body = str(self.count).encode()
+        return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+    def _turn(self, mode: str) -> None:
+        if self.mode in ("refused", "silent") or mode == "refused":
+            for transport in list(self.open):  # as by a process that ends
+                transport.abort()
+        if mode == "refused" and self._server is not None:
+            self._server.close()
+            self._server = None
+        if self.mode == "refused" and mode != "refused":
+            self._listening = asyncio.ensure_future(self.listen())
+        self.mode = mode
+
+    async def listen(self) -> None:
+        """Take connections again."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Connection(self.answer, self.open), "127.0.0.1", self._port, backlog=1024
+        )
 
 
-class _Connection(asyncio.Protocol):
-    def __init__(self, peer: Peer) -> None:
-        self._peer = peer
+class Answer(Protocol):
+    """What is said to a GET of a path."""
+
+    def __call__(self, path: bytes, /) -> bytes:
+        """The whole answer; empty for none."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection; while it is open its transport is in the set."""
+
+    def __init__(self, answer: Answer, all_open: set[asyncio.WriteTransport]) -> None:
+        self._answer = answer
+        self._open = all_open
         self._held = b""
-        self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's are like it, and no children of it
+        self._open.add(self._transport)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._open.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._held += data
         while END in self._held:
             head, _, self._held = self._held.partition(END)
-            assert self._transport is not None
-            self._transport.write(self._peer.answer(head.split(b" ", 2)[1]))
+            if answer := self._answer(head.split(b" ", 2)[1]):
+                self._transport.write(answer)
 
 
-async def _serve(port: int) -> None:
-    peer = Peer()
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(peer), "127.0.0.1", port, backlog=1024)
-    await server.serve_forever()
+async def _serve(port: int, control: int) -> None:
+    peer = Peer(port)
+    await peer.listen()
+    loop = asyncio.get_running_loop()
+    told = await loop.create_server(lambda: Connection(peer.control, set()), "127.0.0.1", control)
+    await told.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    run(_serve(int(sys.argv[1]), int(sys.argv[2])))
