@@ -104,7 +104,7 @@ class JaegerServer:
 
     def get(self, path: str, **params: str) -> Any:
         """JSON of an `/api/v3` address, or None where there is nothing."""
-        response = httpx.get(f"{self.query}{path}", params=params, trust_env=False)
+        response = httpx.get(f"{self.query}{path}", params=params, timeout=60, trust_env=False)
         return None if response.status_code == 404 else response.raise_for_status().json()
 
     def services(self) -> set[str]:

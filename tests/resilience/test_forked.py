@@ -18,7 +18,7 @@ def _in_child(does: Callable[[], None]) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        signal.alarm(20)  # one that hangs ends
+        signal.alarm(100)  # one that hangs ends
         does()
         code = 0
     finally:
