@@ -9,12 +9,14 @@ unless somebody else cancelled the task as well.
 import asyncio
 import threading
 from asyncio import current_task, get_running_loop
+from collections.abc import Callable
 from contextvars import Context
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from types import TracebackType
 from typing import Any
+from weakref import ref
 
 __all__ = ["LoopTimer", "loop_timer"]
 
@@ -79,7 +81,7 @@ class _Queue:
     one would take longer than all the rest.
     """
 
-    __slots__ = ("_handle", "armed", "heap", "loop", "running", "ticket", "time")
+    __slots__ = ("__weakref__", "_handle", "armed", "heap", "loop", "running", "ticket", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -113,8 +115,14 @@ class _Queue:
             timer.ring()
 
 
+def _none() -> _Queue | None:
+    return None
+
+
 class _OfThread(threading.local):
-    queue: _Queue | None = None
+    """Holds no queue: the loop does, by its handle. A loop that is closed lets go of it, and of what never ended."""
+
+    queue: Callable[[], _Queue | None] = staticmethod(_none)
 
 
 _of_thread = _OfThread()
@@ -124,7 +132,8 @@ def loop_timer(seconds: float, loop: asyncio.AbstractEventLoop | None = None) ->
     """A block on the running asyncio loop that raises TimeoutError when it lasts longer than `seconds`."""
     if loop is None:
         loop = get_running_loop()
-    queue = _of_thread.queue
+    queue = _of_thread.queue()
     if queue is None or queue.loop is not loop:
-        queue = _of_thread.queue = _Queue(loop)
+        queue = _Queue(loop)
+        _of_thread.queue = ref(queue)
     return LoopTimer(queue, queue.time() + seconds)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from contextvars import ContextVar
+from typing import Any
 
 import anyio
 import pytest
@@ -215,6 +216,42 @@ def test_each_loop_has_its_own_queue() -> None:
                 await sleep(9)
 
         run(main())
+
+
+def test_what_never_ended_goes_with_its_loop() -> None:
+    """A loop that is closed around a call is not kept by its thread, and neither is what the call held."""
+
+    class Held:
+        pass
+
+    async def call(held: Held) -> None:
+        with loop_timer(60):
+            await asyncio.get_running_loop().create_future()
+
+    def closed() -> list["weakref.ref[Any]"]:
+        loop, held = asyncio.new_event_loop(), Held()
+        task = loop.create_task(call(held))
+        task._log_destroy_pending = False  # type: ignore[attr-defined] # that it is pending is what is tried
+        loop.run_until_complete(asyncio.wait([task], timeout=0))
+        loop.close()
+        return [weakref.ref(loop), weakref.ref(held)]
+
+    seen = closed()
+    gc.collect()
+    assert [one() for one in seen] == [None, None]
+
+
+def test_timers_go_on_after_a_quiet_time() -> None:
+    """When the last one has rung nothing holds the queue any more; the next block begins another."""
+
+    async def main() -> None:
+        for _ in range(3):
+            with pytest.raises(TimeoutError), loop_timer(1):
+                await sleep(9)
+            await sleep(100)
+            gc.collect()
+
+    run(main())
 
 
 def test_on_another_loop_a_cancel_scope_takes_its_place() -> None:
