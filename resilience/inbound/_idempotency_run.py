@@ -1,5 +1,6 @@
 """A request with a new key, carried out: what passes is noted, and the key is kept or freed before its client knows."""
 
+import asyncio
 import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
@@ -47,13 +48,15 @@ class Courier(Protocol):
     def let_go(self, key: bytes, owner: str) -> None: ...
 
 
+_alone: "set[Running]" = set()
+
+
 class Running:
     """One request. It ends in one of three ways: kept (carried out), freed (it failed: the same may come again), or
     let go without either, where nobody can know; the key is then BROKEN as soon as its lease is over.
     """
 
     __slots__ = (
-        "_alone",
         "_app",
         "_asked",
         "_begin",
@@ -65,6 +68,7 @@ class Running:
         "_courier",
         "_deaf",
         "_finished",
+        "_home",
         "_left_at",
         "_receive",
         "_released",
@@ -90,7 +94,6 @@ class Running:
         clock: Clock,
         said: tuple[bytes, bytes] | None,
         trace: str | None,
-        alone: "set[Running]",
         called: str,
     ) -> None:
         self._app = app
@@ -104,7 +107,6 @@ class Running:
         self._clock = clock
         self._said = said
         self._trace = trace
-        self._alone = alone
         self._called = called
         self._body = BodyRead()
         self._calls = Calls()
@@ -114,6 +116,7 @@ class Running:
         self._left_at: float | None = None
         self._released: anyio.Event | None = None
         self._finished: anyio.Event | None = None
+        self._home = asyncio._get_running_loop()
 
     async def run(self) -> None:
         """The app, in a task of its own."""
@@ -138,18 +141,24 @@ class Running:
 
     def left(self) -> None:
         """The server has cancelled the request: the app goes on without it."""
-        self._alone.add(self)
+        _alone.add(self)
         self._deaf = True
         self._gone()
         self._calls.cut()
 
     def ended(self, error: BaseException | None) -> None:
         """It went on alone, and is over."""
-        self._alone.discard(self)
+        _alone.discard(self)
         if self._finished is not None:
             self._finished.set()
         if error is not None:
             _log.warning("%s went on after its server had given it up, and failed", self._called, exc_info=error)
+
+    @staticmethod
+    def alone_here() -> "list[Running]":
+        """All of this loop that go on although their server has given them up."""
+        here = asyncio._get_running_loop()
+        return [one for one in _alone if one._home is here]
 
     async def finished(self) -> None:
         """Wait until it is over."""

@@ -63,10 +63,14 @@ class Outliving(Protocol):
         """It is over, and nobody had waited to the end."""
 
 
-async def outlive(work: Outliving, running: set[object]) -> None:
+_running: "set[asyncio.Task[None]]" = set()
+"""A loop holds its tasks weakly."""
+
+
+async def outlive(work: Outliving) -> None:
     """Run `work` in a task of its own and wait for it: what it raises is raised here, the same object.
 
-    A cancellation of this task passes through at once. `running` holds the tasks: a loop holds them weakly.
+    A cancellation of this task passes through at once.
     """
     loop = asyncio._get_running_loop()
     if loop is None:
@@ -76,7 +80,7 @@ async def outlive(work: Outliving, running: set[object]) -> None:
     job = _Job(work)
 
     def over(task: "asyncio.Task[None]") -> None:
-        running.discard(task)
+        _running.discard(task)
         job.over = True
         if not job.began:
             work.never_ran()
@@ -84,7 +88,7 @@ async def outlive(work: Outliving, running: set[object]) -> None:
             waiter.set_result(None)
 
     task = loop.create_task(job.run())
-    running.add(task)
+    _running.add(task)
     task.add_done_callback(over)
     try:
         await waiter

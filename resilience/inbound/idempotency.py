@@ -38,7 +38,7 @@ from ._idempotency_task import outlive
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Idempotency", "idempotency_key"]
+__all__ = ["Idempotency", "drain", "idempotency_key"]
 
 BEGUN_WITHIN = 2.0
 """Seconds that a request waits for the store before it is begun."""
@@ -58,6 +58,19 @@ def idempotency_key() -> str | None:
     by the database of the effect itself.
     """
     return current_key.get()
+
+
+async def drain(seconds: float, clock: Clock | None = None) -> None:
+    """Wait for the requests of this loop that go on although their server has given them up: so many seconds at most.
+
+    For the end of a process. What is not done by then is cut off with it, and its key refused from then on.
+    """
+    try:
+        with (clock or SystemClock()).timeout(seconds):
+            while left := Running.alone_here():
+                await left[0].finished()
+    except TimeoutError:
+        _log.warning("%d requests with an Idempotency-Key are cut off at the end", len(Running.alone_here()))
 
 
 class Idempotency:
@@ -84,8 +97,6 @@ class Idempotency:
         self._reading = Reading(self._settings.idempotency_callers)
         self._said: tuple[bytes, bytes] = (b"", b"")
         self._said_of: str | None = None
-        self._running: set[object] = set()
-        self._alone: set[Running] = set()
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
@@ -99,15 +110,6 @@ class Idempotency:
                 return self._keyed(scope, receive, send)
         said = self._saying()
         return self.app(scope, receive, send if said is None else _saying(send, said))
-
-    async def drain(self, seconds: float) -> None:
-        """Wait for requests that go on although their server has given them up, for so many seconds at most."""
-        try:
-            with self._clock.timeout(seconds):
-                while self._alone:
-                    await next(iter(self._alone)).finished()
-        except TimeoutError:
-            _log.warning("%d requests with an Idempotency-Key are cut off: interrupted", len(self._alone))
 
     async def _apart(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """A request within another one's context (a call within the process, pipelining) has not that one's key."""
@@ -203,10 +205,9 @@ class Idempotency:
             clock=self._clock,
             said=self._saying(),
             trace=self._trace_id(),
-            alone=self._alone,
             called=f"{scope['method']} {self._path_of(scope)}",
         )
-        await outlive(running, self._running)
+        await outlive(running)
 
     async def _again(self, raw: bytes, asked: Asked, scope: "Scope", receive: "Receive", send: "Send") -> None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from handrail.resilience.inbound.idempotency import Idempotency, idempotency_key
+from handrail.resilience.inbound.idempotency import Idempotency, drain, idempotency_key
 from handrail.resilience.replay.courier import Courier
 from handrail.resilience.replay.settings import IdempotencySettings
 from handrail.resilience.replay.testing import MemoryBackend
@@ -127,7 +127,7 @@ def test_a_server_on_trio_that_cancels(bench: Bench, failing: bool) -> None:
             await begun.wait()
             nursery.cancel_scope.cancel()
         going.set()
-        await bench.layer.drain(30.0)
+        await drain(30.0)
         bench.layer.app = bench.charge
         assert (await bench.post()).replayed is not failing
 

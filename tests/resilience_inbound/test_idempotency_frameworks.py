@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from handrail.resilience import errors
-from handrail.resilience.inbound.idempotency import idempotency_key
+from handrail.resilience.inbound.idempotency import drain, idempotency_key
 from handrail.resilience.inbound.problem import ProblemDetails
 from tests.resilience_inbound.idempotency_bench import Got, Service
 
@@ -217,7 +217,7 @@ def test_a_server_that_cancels_ends_nothing(make: Any) -> None:
         await asyncio.wait([task])
         assert task.cancelled()
         till.going.set()
-        await service.layer.drain(30.0)
+        await drain(30.0)
         assert (await posted(service)).replayed
         assert till.effects == 1
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from handrail.resilience.inbound._idempotency_run import PATIENCE
+from handrail.resilience.inbound._idempotency_run import PATIENCE, Running
+from handrail.resilience.inbound._idempotency_task import _running
+from handrail.resilience.inbound.idempotency import drain
 from handrail.resilience.testing import run
 from tests.resilience_inbound.idempotency_bench import Got, Service, SlowCourier, answer, left_behind, turns, whole
 
@@ -45,10 +47,10 @@ def test_a_server_that_cancels() -> None:
         async with left_behind(task):
             assert (await service.post()).problem == "idempotency-key-in-flight"
             service.going.set()
-            await service.layer.drain(5.0)
+            await drain(5.0)
         assert got.messages == []
         assert (await service.post()).replayed
-        assert (service.effects, service.courier.held, service.layer._running) == (1, 0, set())
+        assert (service.effects, service.courier.held, _running) == (1, 0, set())
 
     run(main())
 
@@ -71,7 +73,7 @@ def test_cancelled_at_any_await() -> None:
             cut = task.cancelled()
             await turns(20)
             assert service.states in ([], ["kept"])
-            assert (service.courier.held, service.layer._running, service.layer._alone) == (0, set(), set())
+            assert (service.courier.held, _running, Running.alone_here()) == (0, set(), [])
             assert (await service.post()).status == 201
             assert service.effects == 1
             return cut
@@ -354,14 +356,14 @@ def test_draining_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
         task = asyncio.create_task(service.post())
         await turns(5)
         async with left_behind(task):
-            await service.layer.drain(3.0)
-        assert len(service.layer._running) == 1
+            await drain(3.0)
+        assert len(_running) == 1
 
     caplog.set_level(logging.WARNING, "handrail")
     run(main())
-    assert caplog.messages == ["1 requests with an Idempotency-Key are cut off: interrupted"]
+    assert caplog.messages == ["1 requests with an Idempotency-Key are cut off at the end"]
 
 
 def test_nothing_to_drain() -> None:
     """No wait."""
-    run(Service().layer.drain(3.0))
+    run(drain(3.0))
