@@ -87,9 +87,15 @@ class Bulkhead:
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
         permits, inner = self.permits, self._measured(call_next) if self._adaptive else call_next
-        held, waiting = permits.held, permits.waiting
 
-        async def run(call: "Call[R]") -> R:
+        async def run(
+            call: "Call[R]",
+            self: "Bulkhead" = self,
+            permits: "Permits" = permits,
+            held: "list[None]" = permits.held,
+            waiting: "list[Waiter]" = permits.waiting,
+            inner: "Next[R]" = inner,
+        ) -> "R":
             # Written out, since every call comes here; what it relies on is said in `Permits`.
             held.append(None)
             if waiting or len(held) > self.limit:
@@ -107,9 +113,15 @@ class Bulkhead:
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread; no lock is held while the call runs."""
         permits, inner = self.permits, self._measured_sync(call_next) if self._adaptive else call_next
-        held, waiting = permits.held, permits.waiting
 
-        def run(call: "Call[R]") -> R:
+        def run(
+            call: "Call[R]",
+            self: "Bulkhead" = self,
+            permits: "Permits" = permits,
+            held: "list[None]" = permits.held,
+            waiting: "list[Waiter]" = permits.waiting,
+            inner: "NextSync[R]" = inner,
+        ) -> "R":
             held.append(None)
             if waiting or len(held) > self.limit:
                 held.pop()

@@ -1,5 +1,6 @@
 """The circuit breaker of one origin, put around a call."""
 
+from collections.abc import Callable
 from math import inf
 from typing import TypeVar
 
@@ -38,10 +39,16 @@ class CircuitBreaker(ControlledCircuit):
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        now, success = self._now, Count.SUCCESS
-        timed, limit = bool(self._rules.slow_call), self._rules.slow_call or inf
 
-        async def run(call: "Call[R]") -> R:
+        async def run(
+            call: "Call[R]",
+            self: "CircuitBreaker" = self,
+            now: "Callable[[], float]" = self._now,
+            success: "Count" = Count.SUCCESS,
+            timed: "bool" = self._rules.slow_call > 0,
+            limit: "float" = self._rules.slow_call or inf,
+            call_next: "Next[R]" = call_next,
+        ) -> "R":
             window = self._window
             permit = window or self._admit(call)
             began = now() if timed else 0.0
@@ -62,10 +69,16 @@ class CircuitBreaker(ControlledCircuit):
 
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread; shares all state with the other."""
-        now, success = self._now, Count.SUCCESS
-        timed, limit = bool(self._rules.slow_call), self._rules.slow_call or inf
 
-        def run(call: "Call[R]") -> R:
+        def run(
+            call: "Call[R]",
+            self: "CircuitBreaker" = self,
+            now: "Callable[[], float]" = self._now,
+            success: "Count" = Count.SUCCESS,
+            timed: "bool" = self._rules.slow_call > 0,
+            limit: "float" = self._rules.slow_call or inf,
+            call_next: "NextSync[R]" = call_next,
+        ) -> "R":
             window = self._window
             permit = window or self._admit(call)
             began = now() if timed else 0.0

@@ -31,7 +31,8 @@ class Policy(Protocol):
     """Decides about a call before, after and around the steps inside it.
 
     State lives in the policy, never in the wrapped function; both forms share it. `repr` is
-    what `print(pipeline)` shows.
+    what `print(pipeline)` shows. Ours bind what their steps use as defaults of parameters: cells of a closure are
+    objects, and dozens of them for each origin cost a service that calls thousands more than all policies.
     """
 
     def wrap(self, call_next: Next[R]) -> Next[R]:

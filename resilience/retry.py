@@ -3,6 +3,7 @@
 The first attempt runs bare. Only a failure that may be repeated hands the call to tenacity.
 """
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from ._resends import Resends
@@ -15,6 +16,7 @@ from .keys import Keys
 from .policy import Next, NextSync, Tools
 from .rules import may_resend
 from .second import SecondLayer, remembered
+from .window import Window
 
 __all__ = ["OVERLOADED", "Retry"]
 
@@ -91,9 +93,16 @@ class Retry:
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        window, safe, used_up = (self.budget or Budget()).window, Resend.SAFE, remembered.get
+        window = (self.budget or Budget()).window
 
-        async def run(call: "Call[R]") -> R:
+        async def run(
+            call: "Call[R]",
+            self: "Retry" = self,
+            window: "Window" = window,
+            safe: "Resend" = Resend.SAFE,
+            used_up: "Callable[[], object]" = remembered.get,
+            call_next: "Next[R]" = call_next,
+        ) -> "R":
             if call.started < window.ends:
                 window.fresh += 1  # no lock: nearly every call begins here
             else:
@@ -124,9 +133,16 @@ class Retry:
 
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread."""
-        window, safe, used_up = (self.budget or Budget()).window, Resend.SAFE, remembered.get
+        window = (self.budget or Budget()).window
 
-        def run(call: "Call[R]") -> R:
+        def run(
+            call: "Call[R]",
+            self: "Retry" = self,
+            window: "Window" = window,
+            safe: "Resend" = Resend.SAFE,
+            used_up: "Callable[[], object]" = remembered.get,
+            call_next: "NextSync[R]" = call_next,
+        ) -> "R":
             if call.started < window.ends:
                 window.fresh += 1  # no lock: nearly every call begins here
             else:

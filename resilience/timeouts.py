@@ -1,11 +1,12 @@
 """The two bounds in time: of the whole call, and of one attempt."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TypeVar
 
 from .call import Call, current_deadline
 from .classify import CUT_SHORT, TIMEOUT
+from .clock import Timer
 from .errors import AttemptTimedOut, DeadlineExceeded, TimedOut
 from .events import CallTimedOut
 from .policy import Next, NextSync, Tools
@@ -42,9 +43,12 @@ class TotalTimeout:
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        begin = self._begin
 
-        def run(call: "Call[R]") -> "Awaitable[R]":
+        def run(
+            call: "Call[R]",
+            begin: "Callable[[Call[R]], None]" = self._begin,
+            call_next: "Next[R]" = call_next,
+        ) -> "Awaitable[R]":
             begin(call)
             return call_next(call)
 
@@ -52,9 +56,12 @@ class TotalTimeout:
 
     def wrap_sync(self, call_next: NextSync[R]) -> NextSync[R]:
         """The step for a thread."""
-        begin = self._begin
 
-        def run(call: "Call[R]") -> R:
+        def run(
+            call: "Call[R]",
+            begin: "Callable[[Call[R]], None]" = self._begin,
+            call_next: "NextSync[R]" = call_next,
+        ) -> "R":
             begin(call)
             return call_next(call)
 
@@ -96,9 +103,15 @@ class AttemptTimeout:
 
     def wrap(self, call_next: Next[R]) -> Next[R]:
         """The step for an event loop."""
-        now, timeout, seconds = self._now, self._tools.clock.timeout, self._seconds
 
-        async def run(call: "Call[R]") -> R:
+        async def run(
+            call: "Call[R]",
+            self: "AttemptTimeout" = self,
+            now: "Callable[[], float]" = self._now,
+            timer_of: "Callable[[float], Timer]" = self._tools.clock.timeout,
+            seconds: "float" = self._seconds,
+            call_next: "Next[R]" = call_next,
+        ) -> "R":
             # `_begin`, written out, since every call comes here.
             began = now()
             limit = call.attempt_timeout
@@ -109,7 +122,7 @@ class AttemptTimeout:
             if ends == inf:
                 call.timer = None
                 return await call_next(call)
-            timer = call.timer = timeout(ends - began)
+            timer = call.timer = timer_of(ends - began)
             theirs: BaseException | None = None
             try:
                 with timer:
