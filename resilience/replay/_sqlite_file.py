@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from ._sqlite_fork import check
 from ._store_errors import StoreRefused
 
 __all__ = ["LAYOUT", "opened"]
@@ -57,10 +58,11 @@ def _opened(path: Path) -> sqlite3.Connection:
             f"{path} is on a network file system ({kind}), where SQLite's log does not work: choose a file on a local "
             "disk, or redis:// or postgresql:// where several machines share a store"
         )
+    check(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(FileExistsError):
         path.touch(0o600, exist_ok=False)
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection, path)
     except BaseException:

@@ -2,11 +2,13 @@
 
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from . import _sqlite_fork
 from ._sqlite_file import opened
 from ._store_errors import StoreChanged, StoreRefused
 from .work import Begin, Free, Held, Keep, State, Work
@@ -19,6 +21,8 @@ BUSY = 1.0
 """Seconds that a batch waits for those of other processes."""
 LONGEST_NAP = 0.001
 """Seconds between two looks whether the file is free, at most."""
+LONGEST_PARK = 2.0
+"""Seconds that a fork waits for a batch."""
 FREE_PAGES = 1_000
 """Free pages that a file keeps for what comes; what is above goes back to the disk."""
 
@@ -45,36 +49,42 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
         self._grown = 0
+        self._lock = threading.Lock()
+        _sqlite_fork.watch(self)
+
+    def park(self) -> Path | None:
+        """Before a fork: see `_sqlite_fork`."""
+        if not self._lock.acquire(timeout=LONGEST_PARK):
+            return self._path
+        self._shut()
+        return None
+
+    def unpark(self) -> None:
+        """After it; the next call opens the file again."""
+        self._lock.release()
 
     def open(self) -> str:
         """Connect, and tell the identity, a part of the file itself."""
-        try:
-            connection = self._there()
-            found = connection.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
-        except BaseException as error:
-            self._lost(error)
-            raise
+        with self._lock, self._guarded():
+            found = self._there().execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
         return str(found[0])
 
     def run(self, work: Sequence[Work]) -> list[Held | bool]:
         """Do it in one transaction."""
         if not work:
             return []
-        try:
+        with self._lock, self._guarded():
             connection = self._there()
             _begin(connection)
             now, self._grown = self._wall(), 0
             results = [self._do(connection, one, now) for one in work]
             self._count(connection)
             connection.execute("COMMIT")
-        except BaseException as error:
-            self._lost(error)
-            raise
         return results
 
     def tidy(self) -> None:
         """Forget what is over, give up the oldest answers above the bound, and give free room back."""
-        try:
+        with self._lock, self._guarded():
             connection = self._there()
             _begin(connection)
             self._grown = 0
@@ -87,16 +97,31 @@ class SqliteStore:
             self._count(connection)
             connection.execute("COMMIT")
             _give_room_back(connection)
-        except BaseException as error:
-            self._lost(error)
-            raise
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
+        with self._lock:
+            self._shut()
+
+    def _shut(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """After an error the connection, and with it an open transaction, is given up; StoreRefused where somebody
+        must act.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self._shut()
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DO:
+                raise StoreRefused(f"{error}: {_DO[code]}") from error
+            raise
 
     def _there(self) -> sqlite3.Connection:
         """The connection, to the file that has the name: one that was removed lives on for those who had it open."""
@@ -112,13 +137,6 @@ class SqliteStore:
         if self._file != (found.st_dev, found.st_ino):
             raise StoreChanged(f"{self._path} was replaced while it was in use")
         return self._connection
-
-    def _lost(self, error: BaseException) -> None:
-        """Give the connection up, and with it an open transaction; raises StoreRefused where somebody must act."""
-        self.close()
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DO:
-            raise StoreRefused(f"{error}: {_DO[code]}") from error
 
     def _do(self, connection: sqlite3.Connection, one: Work, now: float) -> Held | bool:
         row: _Row | None = connection.execute(
