@@ -141,6 +141,7 @@ def test_a_role_that_may_not_make_tables_is_told_what_to_run(
         with pytest.raises(StoreRefused, match="role weak may not make tables in schema public: the log"):
             store.open()
     assert [DDL in record.getMessage() for record in caplog.records] == [True]
+    assert DDL in (Path(__file__).resolve().parents[2] / "docs" / "idempotency-stores.md").read_text()
     boss(url, DDL, "GRANT SELECT, INSERT, UPDATE, DELETE ON handrail_store, handrail_idempotency TO weak")
     store.open()
     assert store.run([begin(1), keep(1, b"x")]) == [Held(State.NEW), True]
