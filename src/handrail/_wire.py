@@ -6,6 +6,7 @@ has started or at its first request, because a service may set up OpenTelemetry 
 
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,8 @@ __all__ = ["Process", "current", "live", "switch_off", "switch_on"]
 
 _log = logging.getLogger("handrail")
 _lock = threading.Lock()
+_DRAINED_WITHIN = 5.0
+"""Seconds at the end of a server for requests with a key whose clients it has given up."""
 _process: "Process | None" = None
 
 CLIENTS = ("httpx", "httpx2", "aiohttp", "urllib3", "requests")
@@ -74,6 +77,14 @@ class Process(Telemetry):
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
         self._follow()
+
+    async def flush(self) -> None:
+        """What goes on alone is ended, within 5 s, and then told to the trace."""
+        if self.courier is not None and "handrail.resilience.inbound.idempotency" in sys.modules:
+            from .resilience.inbound.idempotency import drain
+
+            await drain(_DRAINED_WITHIN)
+        await super().flush()
 
     def _follow(self) -> None:
         from ._reload import has_file, install
