@@ -37,11 +37,11 @@ def authority(folder: Path, name: str) -> Certified:
     return made
 
 
-def certified(folder: Path, name: str, by: Certified) -> Certified:
-    """A server or client at 127.0.0.1, for which `by` vouches."""
+def certified(folder: Path, name: str, by: Certified, at: str = "IP:127.0.0.1,DNS:localhost") -> Certified:
+    """A server or client at these addresses, for which `by` vouches."""
     made = Certified(folder / f"{name}.pem", folder / f"{name}.key")
     asked, also = folder / f"{name}.csr", folder / f"{name}.ext"
-    also.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    also.write_text(f"subjectAltName={at}\n")
     _openssl("req", *_EC, "-keyout", made.key, "-out", asked, "-subj", f"/CN={name}")
     signing = ("-CA", by.cert, "-CAkey", by.key, "-CAcreateserial", "-extfile", also)
     _openssl("x509", "-req", "-in", asked, "-out", made.cert, *_DAYS, *signing)

@@ -166,6 +166,8 @@ def client(
         from redis.retry import Retry
     except ImportError as error:
         raise SettingsError(f"{setting} needs redis-py: pip install 'handrail[redis]'") from error
+    # Before redis-py 6 a certificate of any name would do.
+    named = {"ssl_check_hostname": True} if url.startswith("rediss://") else {}
     try:
         # A lost connection must be heard of, not mended in silence: the server may have lost what it held as well.
         return redis.Redis.from_url(
@@ -176,6 +178,7 @@ def client(
             client_name="handrail",
             protocol=2,
             redis_connect_func=connected,
+            **named,
         )
     except (ValueError, TypeError) as error:
         raise SettingsError(f"{setting} cannot be used: {error}") from error
