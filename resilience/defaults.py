@@ -30,10 +30,10 @@ class Plan:
     """
 
     __slots__ = (
-        "_attempt",
         "_breaker",
         "_budget",
         "_bulkhead",
+        "_innermost",
         "_retry",
         "_total",
         "_under",
@@ -67,7 +67,7 @@ class Plan:
             wait=settings.bulkhead_wait,
             tools=tools,
         )
-        self._attempt = AttemptTimeout(settings.attempt_timeout, tools=tools)
+        self._innermost = Pipeline(AttemptTimeout(settings.attempt_timeout, tools=tools))
         self._under: dict[object, Plan] = {}
 
     def under(self, override: Override) -> "Plan":
@@ -96,7 +96,7 @@ class Plan:
         """
         given = self.settings
         bulkhead = self._places(state)
-        return Pipeline(
+        return self._innermost.within(
             *(_stale(given, self.tools, state) if given.stale_on_error else ()),
             self._total,
             self._retry.of(state.budget, state.keys),
@@ -104,7 +104,6 @@ class Plan:
             breaker,
             *(_throttle(given, self.tools, state) if given.throttle else ()),
             bulkhead,
-            self._attempt,
         )
 
     def _places(self, state: OriginState) -> Bulkhead:

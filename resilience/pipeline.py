@@ -1,6 +1,6 @@
 """Policies around a call, outermost first."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar, cast
 
 from .call import Call, discard_stale, discard_stale_sync, under_way
@@ -59,13 +59,20 @@ class Pipeline:
     TotalTimeout(Retry(CircuitBreaker(AttemptTimeout(call)))), and `repr` says so.
     """
 
-    __slots__ = ("_run", "_run_sync", "policies")
+    __slots__ = ("_core", "_run", "_run_sync", "policies")
 
     def __init__(self, *policies: Policy) -> None:
         self.policies = policies
+        self._core: Pipeline | None = None
         # Each form is made by the first call that needs it: hardly an origin is called in both.
         self._run: Callable[[Call[Any]], Coroutine[Any, Any, Any]] | None = None
         self._run_sync: NextSync[Any] | None = None
+
+    def within(self, *policies: Policy) -> "Pipeline":
+        """The same with these policies around it; both share the steps of this one."""
+        around = Pipeline(*policies, *self.policies)
+        around._core = self
+        return around
 
     def run(self, call: Call[R]) -> Coroutine[Any, Any, R]:
         """Drive the call on the running loop. Raises what the wire raised, or a HandrailError."""
@@ -79,18 +86,25 @@ class Pipeline:
         return result
 
     def _nested(self) -> Callable[[Call[Any]], Coroutine[Any, Any, Any]]:
-        run: Next[Any] = _wire
-        for policy in reversed(self.policies):
+        core = self._core
+        run: Next[Any] = _wire if core is None else core._run or core._nested()
+        for policy in self._outer():
             run = policy.wrap(run)
         self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
         return self._run
 
     def _nested_sync(self) -> NextSync[Any]:
-        run: NextSync[Any] = _wire_sync
-        for policy in reversed(self.policies):
+        core = self._core
+        run: NextSync[Any] = _wire_sync if core is None else core._run_sync or core._nested_sync()
+        for policy in self._outer():
             run = policy.wrap_sync(run)
         self._run_sync = run
         return run
+
+    def _outer(self) -> Iterable[Policy]:
+        """The policies that are not the core's, from the inside out."""
+        inner = 0 if self._core is None else len(self._core.policies)
+        return reversed(self.policies[: len(self.policies) - inner])
 
     def __repr__(self) -> str:
         return " > ".join([*(repr(policy) for policy in self.policies), "call"])

@@ -68,7 +68,7 @@ class Entry:
             found = Entry(self._plan, self.state, self.state.route(pattern))
             found.times_chosen = self.times_chosen
             if isinstance(self.pipeline.policies[0], Fallback):
-                found.pipeline = Pipeline(self.pipeline.policies[0], *found.pipeline.policies)
+                found.pipeline = found.pipeline.within(self.pipeline.policies[0])
             self._keep(pattern, found)
         return found
 
@@ -90,7 +90,7 @@ class Entry:
             found = Entry(self._plan.under(override), self.state)
             found.times_chosen = override.times_chosen
             if override.fallback is not None:
-                found.pipeline = Pipeline(Fallback(tools=self._plan.tools), *found.pipeline.policies)
+                found.pipeline = found.pipeline.within(Fallback(tools=self._plan.tools))
             self._keep(override.key, found)
         return found
 

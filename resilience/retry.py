@@ -22,6 +22,9 @@ __all__ = ["OVERLOADED", "Retry"]
 
 R = TypeVar("R")
 
+_used_up = remembered.get
+"""By itself: each access makes an object."""
+
 OVERLOADED = "x-envoy-overloaded"
 """`true` in an answer: do not retry (Envoy, router filter). Sent by Envoy, and by handrail on the other side."""
 
@@ -100,7 +103,7 @@ class Retry:
             self: "Retry" = self,
             window: "Window" = window,
             safe: "Resend" = Resend.SAFE,
-            used_up: "Callable[[], object]" = remembered.get,
+            used_up: "Callable[[], object]" = _used_up,
             call_next: "Next[R]" = call_next,
         ) -> "R":
             if call.started < window.ends:
@@ -140,7 +143,7 @@ class Retry:
             self: "Retry" = self,
             window: "Window" = window,
             safe: "Resend" = Resend.SAFE,
-            used_up: "Callable[[], object]" = remembered.get,
+            used_up: "Callable[[], object]" = _used_up,
             call_next: "NextSync[R]" = call_next,
         ) -> "R":
             if call.started < window.ends:

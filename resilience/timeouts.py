@@ -46,10 +46,10 @@ class TotalTimeout:
 
         def run(
             call: "Call[R]",
-            begin: "Callable[[Call[R]], None]" = self._begin,
+            self: "TotalTimeout" = self,
             call_next: "Next[R]" = call_next,
         ) -> "Awaitable[R]":
-            begin(call)
+            self._begin(call)
             return call_next(call)
 
         return run
@@ -59,10 +59,10 @@ class TotalTimeout:
 
         def run(
             call: "Call[R]",
-            begin: "Callable[[Call[R]], None]" = self._begin,
+            self: "TotalTimeout" = self,
             call_next: "NextSync[R]" = call_next,
         ) -> "R":
-            begin(call)
+            self._begin(call)
             return call_next(call)
 
         return run
