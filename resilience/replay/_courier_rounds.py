@@ -8,6 +8,7 @@ from ..state._outage import STEADY, Outage
 from ._away import StoreAway
 from ._courier_asked import Asked, Result, is_new
 from ._courier_owed import Owed, Owing
+from ._store_errors import StoreChanged, StoreRefused
 from .work import Backend, Begin, Free, Renew, Work
 
 __all__ = ["AT_ONCE", "Rounds"]
@@ -226,4 +227,5 @@ def _in_place(answers: Sequence[tuple[Asked, Result | StoreAway]]) -> None:
 
 def _reason(error: Exception) -> str:
     """Why, on one short line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    said = str(error) if isinstance(error, StoreRefused | StoreChanged) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())[:300]

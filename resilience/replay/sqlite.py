@@ -38,6 +38,7 @@ class SqliteStore:
     Linux machine. Time is the wall clock of the machine.
     File 0600, new folders 0700. Not for network file systems, which are refused.
 
+    StoreChanged where the file was taken away or replaced, until `open` has told the identity of the new one.
     `most`: bytes of all answers. Beyond them each key takes some 200 bytes until its retention ends.
     """
 
@@ -48,6 +49,7 @@ class SqliteStore:
         self._wall = wall
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
+        self._identity: str | None = None
         self._grown = 0
         self._lock = threading.Lock()
         _sqlite_fork.watch(self)
@@ -66,8 +68,10 @@ class SqliteStore:
     def open(self) -> str:
         """Connect, and tell the identity, a part of the file itself."""
         with self._lock, self._guarded():
-            found = self._there().execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
-        return str(found[0])
+            self._shut()
+            self._identity = None
+            self._there()
+        return str(self._identity)
 
     def run(self, work: Sequence[Work]) -> list[Held | bool]:
         """Do it in one transaction."""
@@ -129,6 +133,10 @@ class SqliteStore:
             self._connection = opened(self._path)
             found = self._path.stat()
             self._file = (found.st_dev, found.st_ino)
+            row = self._connection.execute("SELECT value FROM facts WHERE name = 'identity'").fetchone()
+            if self._identity is not None and self._identity != row[0]:
+                raise StoreChanged(f"{self._path} is not the file that it was: what was kept is gone")
+            self._identity = str(row[0])
             return self._connection
         try:
             found = self._path.stat()

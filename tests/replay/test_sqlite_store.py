@@ -157,6 +157,9 @@ def test_a_file_that_is_taken_away_is_noticed(tmp_path: Path, replaced: bool) ->
         assert other.open() != identity
     with pytest.raises(StoreChanged, match="replaced" if replaced else "removed"):
         store.run([begin(2)])
+    for _ in range(2):  # until whoever relies on it has been told
+        with pytest.raises(StoreChanged, match="is not the file that it was"):
+            store.run([begin(2)])
     assert store.open() != identity
     assert store.run([begin(1)]) == [NEW]
     store.close()
