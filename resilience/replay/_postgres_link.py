@@ -19,11 +19,6 @@ from ._postgres_wire import Row, Values
 
 __all__ = ["Late", "Link", "Statement", "conninfo", "denied"]
 
-CONNECT = 2
-"""Seconds for a connection, to each of the hosts; libpq's least."""
-TIMEOUT = 2.0
-"""Seconds for a transaction."""
-
 Statement = tuple[str, Values]
 
 _BEGIN: Statement = ("BEGIN ISOLATION LEVEL READ COMMITTED", ())
@@ -44,14 +39,15 @@ class Late(Exception):
 class Link:
     """A connection that is made at once. After any error but that of `try_to_ask` it must be closed.
 
-    `plain`: whether the server's default isolation is READ COMMITTED.
+    `patience`: seconds for a transaction. `plain`: whether the server's default isolation is READ COMMITTED.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         self._connection = psycopg.connect(url, autocommit=True)
         self._libpq = self._connection.pgconn
         self._libpq.enter_pipeline_mode()
         self._poll = select.poll()
+        self._patience = patience
         self._ends = 0.0
         self.plain = False
 
@@ -82,7 +78,7 @@ class Link:
             self._connection.close()
 
     def _exchange(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        self._ends = time.monotonic() + TIMEOUT
+        self._ends = time.monotonic() + self._patience
         libpq = self._libpq
         for query, values in statements:
             # Nothing is prepared: behind a pgbouncer the next transaction may meet another session.
@@ -128,7 +124,7 @@ class Link:
         self._poll.register(self._libpq.socket, events)
         found = self._poll.poll(max(0.0, self._ends - time.monotonic()) * 1000)
         if not found:
-            raise TimeoutError(f"no answer within {TIMEOUT:g} s")
+            raise TimeoutError(f"no answer within {self._patience:g} s")
         return found[0][1]
 
     def _rows(self, result: pq.abc.PGresult) -> list[Row]:
@@ -138,8 +134,11 @@ class Link:
         return [tuple(result.get_value(row, column) for column in columns) for row in range(result.ntuples)]
 
 
-def conninfo(url: str) -> str:
-    """What libpq is told. Raises ValueError where it does not understand the URL; what it said may hold a password."""
+def conninfo(url: str, patience: float) -> str:
+    """What libpq is told. `patience`: seconds for a connection to each of the hosts, 2 at least.
+
+    Raises ValueError where it does not understand the URL; what libpq said may hold a password.
+    """
     try:
         given = conninfo_to_dict(url)
     except psycopg.Error:
@@ -147,11 +146,11 @@ def conninfo(url: str) -> str:
     if not str(given.get("port") or "0").replace(",", "").isdecimal():
         raise ValueError("its port is no number: / @ : and % in a password are written %2F %40 %3A %25")
     ours: dict[str, str | int | None] = {
-        "connect_timeout": CONNECT,
+        "connect_timeout": max(2, round(patience)),
         "keepalives_idle": 5,
         "keepalives_interval": 1,
         "keepalives_count": 2,
-        "tcp_user_timeout": 2000,
+        "tcp_user_timeout": round(patience * 1000),
         "fallback_application_name": "handrail",
     }
     ours.update((name, str(value)) for name, value in given.items())

@@ -70,15 +70,15 @@ TIMELINE = "SELECT substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
 MAKERS = "SELECT pg_advisory_xact_lock(7308324465702822258)"
 
 LIMITS = """\
-SELECT set_config('lock_timeout', '1000', true), set_config('statement_timeout', '2000', true),
-       set_config('idle_in_transaction_session_timeout', '2000', true),
+SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
+       set_config('idle_in_transaction_session_timeout', $2, true),
        set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'local'), true)"""
-"""For this transaction alone, since a session may be shared (pgbouncer)."""
+"""Milliseconds, for this transaction alone, since a session may be shared (pgbouncer)."""
 
 _LOCKS = """,
-       (SELECT count(pg_advisory_xact_lock(number)) FROM unnest($1) AS number),
+       (SELECT count(pg_advisory_xact_lock(number)) FROM unnest($3) AS number),
        extract(epoch FROM clock_timestamp())::float8,
-       CASE WHEN clock_timestamp() > to_timestamp($2)
+       CASE WHEN clock_timestamp() > to_timestamp($4)
             THEN ('handrail: too late at ' || clock_timestamp())::integer END"""
 
 LOCK = LIMITS + _LOCKS

@@ -27,8 +27,6 @@ __all__ = ["PostgresStore"]
 
 MOST = 256
 """Works in one transaction: Postgres has room for 64 locks a connection, by default."""
-LATEST = 2.0
-"""Seconds after which a server that was frozen carries out no more what lies in its sockets."""
 BITE = 500
 """Rows that are forgotten at once."""
 TIDYING = 0.2
@@ -40,11 +38,12 @@ _log = logging.getLogger("handrail")
 class PostgresStore:
     """The keys of one service. Raises SettingsError where psycopg is missing or does not understand the URL.
 
-    `most`: bytes of all kept answers; above, the oldest answers are given up, and their keys stay. The connection is
-    made at the first use. `identity` is None before `open`.
+    `most`: bytes of all kept answers; above, the oldest answers are given up, and their keys stay. `patience`: seconds
+    for a connection, and for each answer; a server that was frozen carries out nothing more after that. A lock is
+    waited for half as long. The connection is made at the first use. `identity` is None before `open`.
     """
 
-    def __init__(self, url: str, service: str, most: int = 268_435_456) -> None:
+    def __init__(self, url: str, service: str, most: int = 268_435_456, *, patience: float = 2.0) -> None:
         try:
             from . import _postgres_link
         except ImportError as error:
@@ -52,7 +51,7 @@ class PostgresStore:
                 f"idempotency_store needs psycopg: pip install 'handrail[postgres]' ({error})"
             ) from error
         try:
-            self._url = _postgres_link.conninfo(url)
+            self._url = _postgres_link.conninfo(url, patience)
             self.shown = shown(url)
         except ValueError as error:
             raise SettingsError(f"idempotency_store cannot be used: {error}") from error
@@ -60,6 +59,8 @@ class PostgresStore:
         self._driver = _postgres_link
         self._service = service
         self._most = most
+        self._patience = patience
+        self._limits = (text(str(round(patience * 500))), text(str(round(patience * 1000))))
         self._turn = _number(hashlib.sha256(b"handrail tidy " + service.encode()).digest())
         self._link: Link | None = None
         self._ahead = 0.0
@@ -124,8 +125,8 @@ class PostgresStore:
     def _locked(self, locks: Sequence[int], statements: "Sequence[Statement]") -> list[list[Row]]:
         """The rows of each statement, in one transaction that has these locks."""
         link = self._linked()
-        latest = time.monotonic() + self._ahead + LATEST
-        (settings, *rows) = link.transact([(sql.LOCK, (int8s(locks), float8(latest))), *statements])
+        latest = time.monotonic() + self._ahead + self._patience
+        (settings, *rows) = link.transact([(sql.LOCK, (*self._limits, int8s(locks), float8(latest))), *statements])
         self._ahead = number(settings[0][5]) - time.monotonic()
         return rows
 
@@ -140,7 +141,7 @@ class PostgresStore:
 
     def _connect(self) -> "tuple[Link, str]":
         """A new connection to tables that are there, and the identity."""
-        link = self._driver.Link(self._url)
+        link = self._driver.Link(self._url, self._patience)
         try:
             ((standby, read_only, made, plain, user, schema),) = link.ask(sql.ROLE)
             if flag(standby) or flag(read_only):
@@ -175,7 +176,7 @@ class PostgresStore:
             raise StoreRefused(f"{refused}: the log of handrail says what to run") from error
 
     def _tidied(self, link: "Link", query: str, *values: Value) -> list[Row]:
-        return link.transact([(sql.LIMITS, ()), (query, values)])[1]
+        return link.transact([(sql.LIMITS, self._limits), (query, values)])[1]
 
 
 def _number(digest: bytes) -> int:

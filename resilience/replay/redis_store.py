@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "RedisStore"]
 
 PREFIX = "handrail:idem:"
-TIMEOUT = 1.0
-"""Seconds for a connection, and for each answer."""
-LATEST = 2 * TIMEOUT
-"""Seconds after which a server that was frozen carries out no more what lies in its sockets."""
-
 _SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _STATES = {b"busy": State.BUSY, b"broken": State.BROKEN}
 
@@ -38,13 +33,15 @@ _log = logging.getLogger("handrail")
 class RedisStore:
     """The keys of one service. Raises SettingsError where redis-py is missing or does not understand the URL.
 
-    Each work is tried once, and its connection is made at the first use. `identity` is None before `open`.
+    Each work is tried once, and its connection is made at the first use. `patience`: seconds for a connection, and for
+    each answer; a server that was frozen carries out nothing more after twice that. `identity` is None before `open`.
     """
 
-    def __init__(self, url: str, service: str) -> None:
+    def __init__(self, url: str, service: str, *, patience: float = 1.0) -> None:
         self.shown = shown(url)
         self.identity: str | None = None
-        self._redis = client(url, "idempotency_store", TIMEOUT, self._connected)
+        self._redis = client(url, "idempotency_store", patience, self._connected)
+        self._latest = 2 * patience
         self._prefix = f"{PREFIX}{service}:".encode()
         self._connects = 0
         self._greeted = -1
@@ -96,7 +93,7 @@ class RedisStore:
 
     def _ask(self, work: Sequence[Work]) -> list[object]:
         """The server's answer to each, or its error. Raises where the identity it holds has changed meanwhile."""
-        latest = int((time.monotonic() + self._ahead + LATEST) * 1000)
+        latest = int((time.monotonic() + self._ahead + self._latest) * 1000)
         pipe = self._redis.pipeline(transaction=False)
         for one in work:
             key = self._prefix + one.key.hex().encode()

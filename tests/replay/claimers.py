@@ -75,7 +75,7 @@ class _Process:
         """Let it come to its end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(60) == 0, self.errors()
+        assert self._process.wait(100) == 0, self.errors()
         self._reader.join(10)
         return _Outcome(**json.loads(self.lines[-1]))
 

@@ -42,8 +42,8 @@ def stores() -> Iterator[Stores]:
     """Stores that are closed in the end."""
     made: list[PostgresStore] = []
 
-    def make(url: str, most: int = 1 << 30) -> PostgresStore:
-        made.append(PostgresStore(url, "tests", most))
+    def make(url: str, patience: float = 30.0) -> PostgresStore:
+        made.append(PostgresStore(url, "tests", patience=patience))
         return made[-1]
 
     yield make
@@ -77,7 +77,7 @@ def test_a_session_that_is_ended_is_made_again(url: str, stores: Stores) -> None
 
 def test_a_frozen_server_does_nothing_late(server: PostgresServer, url: str, stores: Stores) -> None:
     """What lay in its sockets when nobody waited any more would leave a key begun that nobody works on."""
-    store, other = stores(url), stores(url)
+    store, other = stores(url, patience=2.0), stores(url)
     store.open()
     only(store, begin(2))
     server.freeze()

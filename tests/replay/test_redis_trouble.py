@@ -17,6 +17,7 @@ from tests.redis_server import RedisServer, until
 from tests.replay.backend_rules import LONG, begin, keep, key_of, only
 
 Start = Callable[..., RedisServer]
+Stores = Callable[..., RedisStore]
 KEY = f"{PREFIX}tests:{key_of(1).hex()}"
 
 
@@ -34,12 +35,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def stores() -> Iterator[Callable[[str], RedisStore]]:
+def stores() -> Iterator[Stores]:
     """Stores that are closed in the end."""
     made: list[RedisStore] = []
 
-    def make(url: str) -> RedisStore:
-        made.append(RedisStore(url, "tests"))
+    def make(url: str, patience: float = 30.0) -> RedisStore:
+        made.append(RedisStore(url, "tests", patience=patience))
         return made[-1]
 
     yield make
@@ -47,7 +48,7 @@ def stores() -> Iterator[Callable[[str], RedisStore]]:
         store.close()
 
 
-def test_a_server_that_was_emptied_is_another_store(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_server_that_was_emptied_is_another_store(start: Start, stores: Stores) -> None:
     """FLUSHALL forgets keys: no result of then counts, and the identity changes."""
     server = start()
     store = stores(server.url)
@@ -62,7 +63,7 @@ def test_a_server_that_was_emptied_is_another_store(start: Start, stores: Callab
     assert only(store, begin(1, "b")) == Held(State.NEW)
 
 
-def test_a_server_that_was_restarted_is_another_store(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_server_that_was_restarted_is_another_store(start: Start, stores: Stores) -> None:
     """Also where it has its keys again: what it was told last may be gone."""
     server = start("--appendonly", "yes", "--appendfsync", "always")
     store = stores(server.url)
@@ -77,7 +78,7 @@ def test_a_server_that_was_restarted_is_another_store(start: Start, stores: Call
     assert only(store, begin(1, "b")) == Held(State.KEPT, b"x")
 
 
-def test_a_script_that_the_server_forgot_is_loaded_again(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_script_that_the_server_forgot_is_loaded_again(start: Start, stores: Stores) -> None:
     """SCRIPT FLUSH costs a round trip, and no work is done twice or lost."""
     server = start()
     store = stores(server.url)
@@ -87,7 +88,7 @@ def test_a_script_that_the_server_forgot_is_loaded_again(start: Start, stores: C
         assert store.run([begin(1), keep(1, b"x"), begin(1)]) == [Held(State.NEW), True, Held(State.KEPT, b"x")]
 
 
-def test_a_connection_that_was_closed_is_made_again(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_connection_that_was_closed_is_made_again(start: Start, stores: Stores) -> None:
     """By the next call or the one after it, with all as it was."""
     server = start()
     store = stores(server.url)
@@ -103,10 +104,10 @@ def test_a_connection_that_was_closed_is_made_again(start: Start, stores: Callab
     assert store.identity == identity
 
 
-def test_a_frozen_server_does_nothing_late(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_frozen_server_does_nothing_late(start: Start, stores: Stores) -> None:
     """What lay in its sockets when nobody waited any more would leave a key begun that nobody works on."""
     server = start()
-    store = stores(server.url)
+    store = stores(server.url, patience=1.0)
     store.open()
     only(store, begin(2))
     server.freeze()
@@ -124,8 +125,16 @@ def test_a_frozen_server_does_nothing_late(start: Start, stores: Callable[[str],
     assert only(other, begin(1, "b")) == Held(State.NEW)
 
 
+def test_a_server_whose_clock_jumped_is_asked_again(start: Start, stores: Stores) -> None:
+    """An old idea of its clock makes every batch look late: one more look at it, and no error."""
+    store = stores(start().url)
+    store.open()
+    store._ahead -= 1000.0
+    assert store.run([begin(1), keep(1, b"x")]) == [Held(State.NEW), True]
+
+
 def test_something_else_at_the_key_breaks_that_key_alone(
-    start: Start, stores: Callable[[str], RedisStore], caplog: pytest.LogCaptureFixture
+    start: Start, stores: Stores, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody knows what it stands for: refused like a request that was broken off, and told once."""
     server = start()
@@ -157,7 +166,7 @@ def test_something_else_at_the_key_breaks_that_key_alone(
 )
 def test_a_server_that_may_forget_is_told_of_once(
     start: Start,
-    stores: Callable[[str], RedisStore],
+    stores: Stores,
     caplog: pytest.LogCaptureFixture,
     options: tuple[str, ...],
     said: list[str],
@@ -171,7 +180,7 @@ def test_a_server_that_may_forget_is_told_of_once(
     assert all(word in text for word, text in zip(said, warned, strict=True))
 
 
-def test_a_full_server_refuses_and_keeps_what_it_has(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_full_server_refuses_and_keeps_what_it_has(start: Start, stores: Stores) -> None:
     """With noeviction no key is forgotten: new ones are not begun, old answers are given."""
     server = start("--maxmemory-policy", "noeviction")
     store = stores(server.url)
@@ -187,7 +196,7 @@ def test_a_full_server_refuses_and_keeps_what_it_has(start: Start, stores: Calla
     assert store.run([begin(1, "b"), begin(2, "b")]) == [Held(State.KEPT, b"x"), Held(State.NEW)]
 
 
-def test_a_replica_and_a_cluster_say_what_they_are(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_replica_and_a_cluster_say_what_they_are(start: Start, stores: Stores) -> None:
     """Neither can be a store; the reason tells why."""
     primary = start("--repl-diskless-sync-delay", "0")
     replica = start("--replicaof", "127.0.0.1", str(primary.port))
@@ -199,7 +208,7 @@ def test_a_replica_and_a_cluster_say_what_they_are(start: Start, stores: Callabl
         stores(start("--cluster-enabled", "yes").url).open()
 
 
-def test_a_wrong_password_is_named_and_not_shown(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_wrong_password_is_named_and_not_shown(start: Start, stores: Stores) -> None:
     """Neither in the reason nor in the name of the store."""
     server = start("--requirepass", "right")
     store = stores(f"redis://:wr0ng@127.0.0.1:{server.port}/0?socket_timeout=1")
@@ -210,7 +219,7 @@ def test_a_wrong_password_is_named_and_not_shown(start: Start, stores: Callable[
     stores(f"redis://:right@127.0.0.1:{server.port}/0").open()
 
 
-def test_a_unix_socket_and_the_number_of_a_database(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_unix_socket_and_the_number_of_a_database(start: Start, stores: Stores) -> None:
     """Two databases of one server are two stores."""
     server = start()
     zero, three = stores(f"unix://{server.socket}"), stores(f"unix://{server.socket}?db=3")
@@ -219,7 +228,7 @@ def test_a_unix_socket_and_the_number_of_a_database(start: Start, stores: Callab
     assert [only(zero, begin(1)), only(three, begin(1))] == [Held(State.NEW)] * 2
 
 
-def test_a_key_outlives_its_lease(start: Start, stores: Callable[[str], RedisStore]) -> None:
+def test_a_key_outlives_its_lease(start: Start, stores: Stores) -> None:
     """A key at work ends with the retention, so that a broken one is seen as broken; a kept one with its own."""
     server = start()
     store = stores(server.url)
