@@ -22,7 +22,7 @@ class Desk(Protocol):
         """Monotonic seconds."""
         ...
 
-    def give_back(self, begin: Begin) -> None:
+    def give_back(self, begin: Begin, /) -> None:
         """Free a key that nobody wants any more."""
         ...
 
@@ -111,20 +111,19 @@ class _OnTrio(Asked):
         self._token.run_sync_soon(call)  # its RunFinishedError is a RuntimeError
 
     async def answer(self, seconds: float) -> Result:
-        answered = False
+        waited = False
         try:
             with anyio.move_on_after(seconds):
                 await self._bell.wait()
-            if self._result is None:
-                raise _no_answer(seconds)
-            answered = True
+            waited = True
         finally:
             self.gone = True
-            if not answered and self._result is not None:
+            if not waited and self._result is not None:
                 _return(self, self._result)
-        if isinstance(self._result, StoreAway):
-            raise self._result
-        return self._result
+        result = _no_answer(seconds) if self._result is None else self._result
+        if isinstance(result, StoreAway):
+            raise result
+        return result
 
     def settle(self, result: Result | StoreAway) -> None:
         if self.gone:
