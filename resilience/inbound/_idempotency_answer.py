@@ -113,9 +113,12 @@ def _pairs(message: "Message") -> list[tuple[bytes, bytes]]:
 
 def with_header(headers: Iterable[tuple[bytes, bytes]], said: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """The headers of an answer and ours, unless the app has said the same by itself."""
-    found = list(headers)
-    if all(bytes(name).lower() != said[0] for name, _ in found):
-        found.append(said)
+    found, named = list(headers), said[0]
+    length = len(named)
+    for name, _ in found:
+        if len(name) == length and bytes(name).lower() == named:
+            return found
+    found.append(said)
     return found
 
 
