@@ -33,6 +33,17 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ.pop("HANDRAIL_TRACES_DIR", ""), ignore_errors=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let `xdist_group` hold: pytest-xdist 3.8 writes the group where pytest 9.2 does not read it any more, and each
+    worker would start the servers of every group.
+    """
+    for item in items:
+        with_group = getattr(item, "_nodeid", item.nodeid)
+        if with_group != item.nodeid:
+            item._id = type(item._id).parse(with_group)
+
+
 @pytest.fixture(scope="session")
 def jaeger_binary() -> Path:
     """The real Jaeger. Without one the test is skipped, and fails where REQUIRE_JAEGER=1 (`.ci/run`)."""
