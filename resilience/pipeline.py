@@ -70,8 +70,10 @@ class Pipeline:
 
     def within(self, *policies: Policy) -> "Pipeline":
         """The same with these policies around it; both share the steps of this one."""
-        around = Pipeline(*policies, *self.policies)
+        around = object.__new__(Pipeline)
+        around.policies = policies + self.policies
         around._core = self
+        around._run = around._run_sync = None
         return around
 
     def run(self, call: Call[R]) -> Coroutine[Any, Any, R]:

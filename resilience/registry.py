@@ -191,7 +191,7 @@ class Registry:
     def _plan(self, key: Key) -> Plan:
         """The plan of an origin: one for all that the same rules fit. Called under the lock."""
         fit = fitting(self.rules, key) if self.rules else ()
-        patterns = tuple(rule.pattern for rule in fit)
+        patterns = tuple([rule.pattern for rule in fit]) if fit else ()
         plan = self._plans.get(patterns)
         if plan is None:
             plan = self._plans[patterns] = Plan(laid_by(self.settings, fit), self.tools)

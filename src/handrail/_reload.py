@@ -96,6 +96,8 @@ class Follower:
 
     def begin(self) -> None:
         """Start the thread, where there is none yet and `reload_every` is not 0."""
+        if self._thread is not None:  # asked for each new origin
+            return
         with self._lock:
             wanted = self._process.settings.service.reload_every and not self._stop.is_set()
             if wanted and self._thread is None:
