@@ -181,7 +181,9 @@ def client(
             **named,
         )
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"{setting} cannot be used: {error}") from error
+        # What it did not understand may be a piece of a password.
+        said = error if "@" not in url else "in a password / @ : and % are written %2F %40 %3A %25"
+        raise SettingsError(f"{setting} cannot be used: {said}") from (error if "@" not in url else None)
 
 
 def unknown_script(error: object) -> bool:

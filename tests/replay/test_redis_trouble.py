@@ -246,6 +246,9 @@ def test_what_is_missing_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -
     """Without redis-py, or with a URL that it does not understand, a setting is wrong: said with what to do."""
     with pytest.raises(SettingsError, match="idempotency_store cannot be used"):
         RedisStore("redis://127.0.0.1:many/0", "tests")
+    with pytest.raises(SettingsError, match="in a password / @ : and % are written") as caught:
+        RedisStore("redis://u:se/cret@127.0.0.1/0", "tests")
+    assert "se/" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(SettingsError, match=r"idempotency_store needs redis-py: pip install 'handrail\[redis\]'"):
         RedisStore("redis://127.0.0.1/0", "tests")
