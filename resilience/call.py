@@ -111,24 +111,27 @@ class Call(Generic[R]):
     pipeline's clock.
     """
 
-    __slots__ = (
-        "attempt",
-        "attempt_ends",
-        "attempt_timeout",
-        "ends",
-        "held_until",
-        "key",
-        "operation",
-        "resend",
-        "stale",
-        "started",
-        "target",
-        "timer",
-        "total_timeout",
-        "used_up",
-        "verdict",
-        "wire",
-    )
+    # What nearly every call has in common stands on the class: only what differs is written for each.
+    attempt: int = 1
+    verdict: Verdict = OK
+    """What the last attempt came to; every policy outside it may read it."""
+    attempt_timeout: float | None = None
+    total_timeout: float | None = None
+    started: float = 0.0
+    ends: float = inf
+    """When the whole call must be over: the total timeout or the caller's deadline."""
+    attempt_ends: float = inf
+    """When the attempt under way must be over; set by AttemptTimeout."""
+    stale: R | None = None
+    """The failed result of the attempt before; the innermost step discards it before it sends."""
+    held_until: float = 0.0
+    """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
+    used_up: bool = False
+    """It failed for good, though the rules would let it be sent again: enough is enough, for whoever asks too."""
+    key: "Key | None" = None
+    """The Idempotency-Key that handrail gave this call: the same on every attempt."""
+    timer: Expirable | None = None
+    """The running attempt's timer: tells a timeout of ours from a cancellation."""
 
     def __init__(
         self,
@@ -144,26 +147,10 @@ class Call(Generic[R]):
         self.target = target
         self.operation = operation
         self.resend = resend
-        self.attempt_timeout = attempt_timeout
-        self.total_timeout = total_timeout
-        self.attempt = 1
-        self.verdict = OK
-        """What the last attempt came to; every policy outside it may read it."""
-        self.started = 0.0
-        self.ends = inf
-        """When the whole call must be over: the total timeout or the caller's deadline."""
-        self.attempt_ends = inf
-        """When the attempt under way must be over; set by AttemptTimeout."""
-        self.stale: R | None = None
-        """The failed result of the attempt before; the innermost step discards it before it sends."""
-        self.held_until = 0.0
-        """Before this time no further attempt will be admitted; set by the policy that would refuse it."""
-        self.used_up = False
-        """It failed for good, though the rules would let it be sent again: enough is enough, for whoever asks too."""
-        self.key: Key | None = None
-        """The Idempotency-Key that handrail gave this call: the same on every attempt."""
-        self.timer: Expirable | None = None
-        """The running attempt's timer: tells a timeout of ours from a cancellation."""
+        if attempt_timeout is not None:
+            self.attempt_timeout = attempt_timeout
+        if total_timeout is not None:
+            self.total_timeout = total_timeout
 
     def likeness(self) -> object:
         """Equal for the same request made again, to be kept for seconds; None where the library cannot tell.

@@ -49,7 +49,6 @@ class LoopTimer:
             raise RuntimeError("a timeout needs a running task")
         self._cancelling = task.cancelling()
         heappush(queue.heap, (ends, queue.ticket(), self))
-        queue.running += 1
         if ends < queue.armed:
             queue.arm(ends)
         return self
@@ -58,10 +57,11 @@ class LoopTimer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         task, self.task = self.task, None
-        queue = self._queue
-        running = queue.running = queue.running - 1
-        if len(queue.heap) > 2 * running + _SLACK:
-            queue.clear()
+        heap = self._queue.heap
+        if heap and heap[-1][2] is self:
+            heap.pop()  # the last leaf: the others keep their order
+        else:
+            self._queue.left_one()
         if self._rang and task is not None:
             ours = task.uncancel() <= self._cancelling
             if ours and kind is not None and issubclass(kind, asyncio.CancelledError):
@@ -77,24 +77,28 @@ class LoopTimer:
 class _Queue:
     """The timers of one loop, by the time they ring.
 
-    A finished timer stays where it is until it comes up or `clear` is worth its cost: to find
-    one would take longer than all the rest.
+    A finished timer that is not the last one stays where it is until it comes up or `clear` is worth
+    its cost: to find one would take longer than all the rest.
     """
 
-    __slots__ = ("__weakref__", "_handle", "armed", "heap", "loop", "running", "ticket", "time")
+    __slots__ = ("__weakref__", "_handle", "_left", "armed", "heap", "loop", "ticket", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.time = loop.time
         self.heap: list[tuple[float, int, LoopTimer]] = []
         self.ticket = count().__next__
-        self.running = 0
+        self._left = 0  # finished ones in the heap, at most
         self.armed = inf
         self._handle: asyncio.TimerHandle | None = None
 
-    def clear(self) -> None:
-        self.heap = [item for item in self.heap if item[2].task is not None]
-        heapify(self.heap)
+    def left_one(self) -> None:
+        """A timer has finished and stays in the heap."""
+        self._left += 1
+        if 2 * self._left > len(self.heap) + _SLACK:
+            self._left = 0
+            self.heap = [item for item in self.heap if item[2].task is not None]
+            heapify(self.heap)
 
     def arm(self, ends: float) -> None:
         if self._handle is not None:

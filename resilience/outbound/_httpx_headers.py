@@ -1,6 +1,7 @@
 """What an attempt tells the peer, written into the headers of httpx: one pass and one copy on a call that goes well."""
 
 from math import inf
+from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Telling"]
 
+_NAME = itemgetter(1)
+
 
 class Telling:
     """Writes for one of `httpx` and `httpx2`."""
@@ -23,6 +26,7 @@ class Telling:
         self._tools = tools
         self._now = tools.clock.now
         self._names = tools.headers
+        self._told: tuple[int | None, tuple[bytes, bytes, bytes]] = None, (b"", b"", b"")  # in one: threads cross
         # httpx keeps (name as written, name in lower case, value); should it ever not, its public way serves.
         self._quick = getattr(module.Headers({"a": "b"}), "_list", 0) == [(b"a", b"a", b"b")]
 
@@ -34,13 +38,9 @@ class Telling:
             if ends == inf or not name:
                 return written
             items = written._list
-            for item in items:
-                if item[1] == name:
-                    break
-            else:
+            if name not in map(_NAME, items):
                 copy: httpx.Headers = object.__new__(self._kind)
-                left = int((ends - self._now()) * 1000)  # `milliseconds`, without its call
-                copy._list = [*items, (name, name, b"%d" % (left if left > 0 else 1))]
+                copy._list = [*items, self._left(name, ends)]
                 copy._encoding = written._encoding
                 return copy
         told = outgoing(call, self._tools, written.get)
@@ -50,3 +50,12 @@ class Telling:
         for key, value in told:
             changed[key] = value
         return changed
+
+    def _left(self, name: bytes, ends: float) -> tuple[bytes, bytes, bytes]:
+        """The header that says how long is left until `ends`."""
+        left = int((ends - self._now()) * 1000)  # `milliseconds`, without its call
+        known, item = self._told
+        if left != known or item[0] is not name:  # hardly ever: most calls have all of an attempt's time
+            item = (name, name, b"%d" % (left if left > 0 else 1))
+            self._told = left, item
+        return item

@@ -32,6 +32,8 @@ CALL = "handrail.call"
 _SHORTEST = 0.001
 _FAILED = 400
 _OWNER = "_handrail_call"
+_ATTRIBUTES = 6
+"""Of a request with its body in memory: method, url, headers, extensions, stream, _content."""
 
 Handler = Callable[..., Any]
 """`handle_request` or `handle_async_request`, called with transport and request."""
@@ -43,19 +45,21 @@ class Exchange(Call["httpx.Response"]):
     `phases`: httpx's timeouts for it, where those of the client are not the code's own wish; else None.
     """
 
-    __slots__ = ("headed", "hold", "phases", "request", "transport")
+    phases: dict[str, float | None] | None = None
+    headed = False
+    """Whether the headers of the attempt under way are there; kept on a thread only."""
 
     def __init__(
-        self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", *, hold: float
+        self, wire: "HttpxWire", target: str, transport: object, request: "httpx.Request", hold: float
     ) -> None:
-        resend = resend_class(request, wire.library.byte_stream)
-        super().__init__(wire, target=target, operation=request.method, resend=resend)
+        # Not by the base class: every call begins here, and all else that is in one stands on the class.
+        self.wire = wire
+        self.target = target
+        self.operation = request.method
+        self.resend = resend_class(request, wire.library.byte_stream)
         self.transport = transport
         self.request = request
         self.hold = hold
-        self.phases: dict[str, float | None] | None = None
-        self.headed = False
-        """Whether the headers of the attempt under way are there; kept on a thread only."""
 
     def copy(self, telling: Telling) -> "httpx.Request":
         """The request for one attempt.
@@ -66,10 +70,16 @@ class Exchange(Call["httpx.Response"]):
         """
         request = self.request
         sent: httpx.Request = object.__new__(type(request))
-        sent.__dict__.update(request.__dict__)
-        sent.extensions = {**request.extensions, CALL: self}
+        told = request.__dict__
+        if len(told) == _ATTRIBUTES and "_content" in told:
+            # One by one, the way that httpx makes them: a copied dict makes each look at the copy dearer.
+            sent.method, sent.url, sent.stream = told["method"], told["url"], told["stream"]
+            sent._content = told["_content"]
+        else:
+            sent.__dict__.update(told)
+        extensions = sent.extensions = {**request.extensions, CALL: self}
         if self.phases is not None:
-            sent.extensions["timeout"] = self.phases
+            extensions["timeout"] = self.phases
         sent.headers = telling.headers(request.headers, self)
         return sent
 
