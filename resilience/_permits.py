@@ -62,7 +62,7 @@ class Permits:
         waiter = Waiter(gate, wake)
         with self._lock:
             while not self.waiting and len(self.held) < gate.limit:
-                if self._take(gate.limit):
+                if self.take(gate.limit):
                     waiter.granted = True
                     return waiter
             if len(self.waiting) >= queue:
@@ -93,7 +93,7 @@ class Permits:
             return
         with self._lock, suppress(IndexError):  # the last waiter left in the midst of it: see the lock
             while len(self.held) < self.waiting[0].gate.limit:
-                if not self._take(self.waiting[0].gate.limit):
+                if not self.take(self.waiting[0].gate.limit):
                     continue
                 try:
                     waiter = self.waiting.pop(0)
@@ -107,7 +107,8 @@ class Permits:
                     waiter.granted = False
                     self.held.pop()
 
-    def _take(self, limit: int) -> bool:
+    def take(self, limit: int) -> bool:
+        """Whether there was room for one more; if not, `serve` or `enter` is the caller's to do."""
         self.held.append(None)
         if len(self.held) <= limit:
             return True

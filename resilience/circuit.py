@@ -10,7 +10,7 @@ from .classify import Count
 from .errors import Rejected
 from .policy import Next, NextSync
 
-__all__ = ["CircuitBreaker"]
+__all__ = ["CircuitBreaker", "counted"]
 
 R = TypeVar("R")
 
@@ -55,7 +55,7 @@ class CircuitBreaker(ControlledCircuit):
             try:
                 result = await call_next(call)
             except BaseException as error:
-                self._settle(permit, call, _count(call, error), timed and now() - began >= limit)
+                self._settle(permit, call, counted(call, error), timed and now() - began >= limit)
                 raise
             ended = now()
             slow = timed and ended - began >= limit
@@ -85,7 +85,7 @@ class CircuitBreaker(ControlledCircuit):
             try:
                 result = call_next(call)
             except BaseException as error:
-                self._settle(permit, call, _count(call, error), timed and now() - began >= limit)
+                self._settle(permit, call, counted(call, error), timed and now() - began >= limit)
                 raise
             ended = now()
             slow = timed and ended - began >= limit
@@ -101,7 +101,8 @@ class CircuitBreaker(ControlledCircuit):
         return f"CircuitBreaker({self._rules})"
 
 
-def _count(call: Call[R], error: BaseException) -> Count:
+def counted(call: Call[R], error: BaseException) -> Count:
+    """How the breaker takes a call that ended by an error."""
     # A refusal by a policy further in, and whatever ends the task, say nothing about the peer.
     if isinstance(error, Rejected) or not isinstance(error, Exception):
         return Count.NEUTRAL

@@ -1,8 +1,10 @@
 """Policies around a call, outermost first."""
 
 from collections.abc import Callable, Coroutine, Iterable
+from itertools import islice
 from typing import Any, TypeVar, cast
 
+from ._direct import direct
 from .call import Call, discard_stale, discard_stale_sync, under_way
 from .classify import OK, PROXY_STATUS, relayed
 from .policy import Next, NextSync, Policy
@@ -10,6 +12,9 @@ from .policy import Next, NextSync, Policy
 __all__ = ["Pipeline"]
 
 R = TypeVar("R")
+
+_DIRECT = 3
+"""Policies, from the innermost on, that may be one step."""
 
 
 async def _wire(call: Call[R]) -> R:
@@ -52,6 +57,12 @@ def _wire_sync(call: Call[R]) -> R:
     return result
 
 
+def _around(policies: Iterable[Policy], run: Next[Any]) -> Next[Any]:
+    for policy in policies:
+        run = policy.wrap(run)
+    return run
+
+
 class Pipeline:
     """An immutable nesting of policies; the first named is the outermost.
 
@@ -89,11 +100,19 @@ class Pipeline:
 
     def _nested(self) -> Callable[[Call[Any]], Coroutine[Any, Any, Any]]:
         core = self._core
-        run: Next[Any] = _wire if core is None else core._run or core._nested()
-        for policy in self._outer():
-            run = policy.wrap(run)
+        if core is not None and len(core.policies) >= _DIRECT:
+            run = _around(self._outer(), core._run or core._nested())
+        else:
+            run = direct(self.policies[-_DIRECT:], self._layers)
+            run = _around(reversed(self.policies[:-_DIRECT]), run)
         self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
         return self._run
+
+    def _layers(self) -> Next[Any]:
+        """The innermost policies, each in a step of its own."""
+        core = self._core
+        run: Next[Any] = _wire if core is None else core._run or core._nested()
+        return _around(islice(self._outer(), _DIRECT - (0 if core is None else len(core.policies))), run)
 
     def _nested_sync(self) -> NextSync[Any]:
         core = self._core
