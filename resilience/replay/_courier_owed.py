@@ -1,7 +1,7 @@
 """What must be done although nobody waits for it: answers to be kept, keys to be freed. Not shared between threads."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .work import Begin, Free, Keep, Work
@@ -40,9 +40,10 @@ class Owed:
 
 
 class Owing:
-    """The newest for each key and owner, tried until it is done, too old, or there are too many."""
+    """The newest for each key and owner, tried until it is done, too old, or there are too many; then `ended`."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[Work], object] = lambda _: None) -> None:
+        self._ended = ended
         self._owed: dict[tuple[bytes, str], Owed] = {}
         self._bytes = 0
         self._warned = False
@@ -51,7 +52,10 @@ class Owing:
         return len(self._owed)
 
     def add(self, work: Work, now: float) -> None:
-        """Do it from now on."""
+        """Do it from now on. An answer that is to be kept is not given up for a Free."""
+        owed = self._owed.get((work.key, work.owner))
+        if owed is not None and isinstance(owed.work, Keep) and isinstance(work, Free):
+            return
         lasts = work.retention if isinstance(work, Keep) else FREED_WITHIN
         self._put(Owed(work, now + lasts, now))
 
@@ -62,7 +66,9 @@ class Owing:
 
     def begins(self, begin: Begin) -> None:
         """It is asked for once more: what would free it is owed no longer."""
-        self._drop(self._owed.get((begin.key, begin.owner)))
+        owed = self._owed.get((begin.key, begin.owner))
+        if owed is not None and isinstance(owed.work, Free):
+            self._drop(owed)
 
     def due(self, now: float) -> list[Owed]:
         """What to send now: all that is due, but of those that were refused one alone."""
@@ -94,8 +100,9 @@ class Owing:
             one.pause = min(SLOWEST, max(1.0, one.pause * 2))
 
     def _put(self, one: Owed) -> None:
-        self._drop(self._owed.get((one.work.key, one.work.owner)))
+        before = self._owed.pop((one.work.key, one.work.owner), None)
         self._owed[one.work.key, one.work.owner] = one
+        self._bytes -= _size(before.work) if before is not None else 0
         self._bytes += _size(one.work)
         while len(self._owed) > MOST or self._bytes > MOST_BYTES:
             self._drop(next(iter(self._owed.values())))
@@ -107,6 +114,7 @@ class Owing:
         if one is not None and self._owed.get((one.work.key, one.work.owner)) is one:
             del self._owed[one.work.key, one.work.owner]
             self._bytes -= _size(one.work)
+            self._ended(one.work)
 
 
 def _size(work: Work) -> int:

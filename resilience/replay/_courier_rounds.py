@@ -47,7 +47,7 @@ class Rounds:
         self._renew_at: float | None = None
         self._tidy_at: float | None = None
         self._begun = 0
-        self.owing = Owing()
+        self.owing = Owing(lambda work: self.held.pop((work.key, work.owner), None))
         self.away = ""
         """Why the store cannot be asked; empty where it can, or where that is not yet known."""
         self.identity: str | None = None

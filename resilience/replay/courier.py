@@ -82,7 +82,8 @@ class Courier:
 
     def tell(self, work: Work) -> None:
         """Have it done at some time, by whoever calls and from any thread: a Keep within its retention, all else
-        within an hour, and as long as this process lives.
+        within an hour, and as long as this process lives. A lease that is held is renewed until it is done, and then
+        let go.
         """
         if self._thread is None:
             self._begin()

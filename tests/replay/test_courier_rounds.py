@@ -272,14 +272,17 @@ def test_what_is_told_is_done_when_the_store_is_back() -> None:
         bench.round()
         assert await task == NEW
         bench.backend.before = ConnectionError("away")
+        bench.rounds.held[key_of(1), "a"] = begin(1, lease=9.0)
         bench.rounds.owing.add(keep(1, b"told"), bench.now())
         for _ in range(20):
             bench.later(5.0)
+        assert bench.rounds.held
         assert bench.backend.rows[key_of(1)].answer is None
         bench.backend.before = None
         bench.later(10.0)
         assert bench.backend.rows[key_of(1)].answer == b"told"
         assert not bench.rounds.owing
+        assert not bench.rounds.held  # nobody else would let it go
 
     on(bench, main())
 
@@ -450,6 +453,16 @@ def test_a_store_that_cannot_be_tidied_still_answers() -> None:
 
 def _refuses() -> None:
     raise PermissionError("no right to delete")
+
+
+def test_an_answer_that_is_owed_is_not_given_up() -> None:
+    """Neither a Free nor another Begin of the same name takes its place: what was carried out is not forgotten."""
+    owing = owed_room.Owing()
+    owing.add(keep(1, b"x"), 0.0)
+    owing.add(Free(key_of(1), "a"), 0.0)
+    owing.free_unsure(begin(1), 0.0)
+    owing.begins(begin(1))
+    assert [one.work for one in owing.due(0.0)] == [keep(1, b"x")]
 
 
 def test_what_is_owed_is_bounded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
