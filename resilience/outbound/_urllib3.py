@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from math import inf
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from .._routes import path_of
 from ..call import Resend, under_way
 from ..errors import HandrailError, TimedOut
 from . import _urllib3_library as library
+from ._urllib3_body import bounding
 from ._urllib3_wire import PoolCall, PoolWire, Sending, handler, origin, patched, resend_class, telling
 from ._urllib3_wishes import of_pool
 from .failure import Failure, concerns, mark
@@ -175,6 +177,27 @@ def retrying(retries: Any, pool: Any) -> bool:
     return total is None or (total is not False and total > 0)
 
 
+def _ends() -> float:
+    """When the attempt under way must be over; infinity where there is none."""
+    call = under_way.get()
+    return call.attempt_ends if isinstance(call, Sending) else inf
+
+
+def _bind(now: Callable[[], float]) -> Callable[[], None]:
+    """Have the responses of urllib3's connections be read within their attempts; returns the undo."""
+    kind: Any = HTTPConnection
+    if "response_class" in vars(kind):
+        return lambda: None  # somebody else's
+    ours = staticmethod(bounding(kind.response_class, _ends, now))
+    kind.response_class = ours
+
+    def restore() -> None:
+        if vars(kind).get("response_class") is ours:
+            del kind.response_class
+
+    return restore
+
+
 def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], bool]) -> Callable[[], None]:
     """Patch the class of the pools; see `outbound.install`."""
     global _undo
@@ -183,6 +206,7 @@ def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], b
         return _undo
     guard = _Guard(registry, left_alone)
     restore = patched(connectionpool.HTTPConnectionPool, "urlopen", guard.around)
+    unbind = _bind(registry.tools.clock.now)
 
     def undo() -> None:
         global _undo
@@ -190,6 +214,7 @@ def install(module: ModuleType, registry: "Registry", left_alone: Callable[[], b
             _undo = None
             guard.on = False  # also where a later wrapper still holds ours inside
             restore()
+            unbind()
 
     _undo = undo
     return undo
