@@ -23,7 +23,18 @@ class OriginState:
     costs a call nothing. One lock serves breakers, budget and places: calls that go well take none.
     """
 
-    __slots__ = ("adaptive", "answers", "breaker", "budget", "keys", "permits", "routes", "tally", "target")
+    __slots__ = (
+        "_keys",
+        "_tools",
+        "adaptive",
+        "answers",
+        "breaker",
+        "budget",
+        "permits",
+        "routes",
+        "tally",
+        "target",
+    )
 
     def __init__(self, target: str, breaker: CircuitBreaker, budget: Budget, tools: Tools) -> None:
         """`breaker`, `budget`: patterns of its own, with the numbers of its settings."""
@@ -31,7 +42,8 @@ class OriginState:
         lock = ReentrantLock()
         self.target = target
         self.budget = budget.of(tools.clock.now(), lock)
-        self.keys = Keys(target, tools)
+        self._tools = tools
+        self._keys: Keys | None = None
         self.permits = Permits(lock)
         self.adaptive: Gradient2 | None = None
         """The limit found for it, from the first pipeline on that asks for one."""
@@ -42,6 +54,14 @@ class OriginState:
         self.breaker = breaker.of(target, lock)
         self.routes: dict[str, CircuitBreaker] = {}
         """The breakers of single paths of it, by the pattern in `breaker_routes`, from the first call on."""
+
+    @property
+    def keys(self) -> Keys:
+        """What it says of idempotency keys, from the first unsafe call on."""
+        if self._keys is None:
+            # Without a lock: of two threads that cross one may lose what it hears, and hears it again.
+            self._keys = Keys(self.target, self._tools)
+        return self._keys
 
     def route(self, pattern: str) -> CircuitBreaker:
         """The breaker of one of the `breaker_routes`; all else is shared with the origin."""

@@ -99,7 +99,7 @@ class Plan:
         return self._innermost.within(
             *(_stale(given, self.tools, state) if given.stale_on_error else ()),
             self._total,
-            self._retry.of(state.budget, state.keys),
+            self._retry.of(state.budget, state),
             *(_hedge(given, self.tools, state, breaker, bulkhead) if given.hedge_after else ()),
             breaker,
             *(_throttle(given, self.tools, state) if given.throttle else ()),

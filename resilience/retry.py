@@ -4,7 +4,7 @@ The first attempt runs bare. Only a failure that may be repeated hands the call 
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ._resends import Resends
 from .budget import Budget
@@ -31,6 +31,15 @@ OVERLOADED = "x-envoy-overloaded"
 _REASONS = {Resend.ONE_SHOT: "one_shot_body", Resend.ONE_TIME: "one_time_credentials", Resend.THEIRS: "own_retries"}
 
 
+class Known(Protocol):
+    """Where the keys of one origin are: made for its first unsafe call."""
+
+    @property
+    def keys(self) -> Keys:
+        """What the origin says of keys."""
+        ...
+
+
 class Retry:
     """Sends again what failed, where that is safe and there is time for it.
 
@@ -49,6 +58,7 @@ class Retry:
     __slots__ = (
         "_key_mode",
         "_keys",
+        "_known",
         "_second",
         "attempts",
         "backoff_base",
@@ -77,10 +87,11 @@ class Retry:
         self.budget = budget
         self.tools = tools or Tools()
         self._keys = keys
+        self._known: Known | None = None
         self._key_mode = key_mode
         self._second = SecondLayer(attempts, self.tools)
 
-    def of(self, budget: Budget, keys: Keys) -> "Retry":
+    def of(self, budget: Budget, known: "Known") -> "Retry":
         """The same numbers for another origin."""
         other = object.__new__(Retry)
         other.attempts = self.attempts
@@ -89,7 +100,8 @@ class Retry:
         other.longest_wait = self.longest_wait
         other.budget = budget
         other.tools = self.tools
-        other._keys = keys
+        other._keys = None
+        other._known = known
         other._key_mode = self._key_mode
         other._second = self._second
         return other
@@ -179,13 +191,15 @@ class Retry:
             self.budget.called(call.started or self.tools.clock.now())
 
     def _give(self, call: Call[R]) -> None:
-        if self._keys is not None:
-            self._keys.give(call, self._key_mode)
+        keys = self._asked()
+        if keys is not None:
+            keys.give(call, self._key_mode)
 
     def learn(self, call: Call[R], result: R) -> None:
         """Hear what an answer to an unsafe call says of idempotency keys."""
-        if self._keys is not None:
-            self._keys.learn(call, result)
+        keys = self._asked()
+        if keys is not None:
+            keys.learn(call, result)
 
     def _takes_over(self, call: Call[R], result: R | None) -> bool:
         if self.attempts == 1:
@@ -201,7 +215,8 @@ class Retry:
 
         `result` is None where the attempt ended by an error.
         """
-        if call.key is not None and self._keys is not None and self._keys.lapsed(call, self._key_mode):
+        keys = None if call.key is None else self._asked()
+        if keys is not None and keys.lapsed(call, self._key_mode):
             call.resend = Resend.UNSAFE
         if not call.verdict.transient:
             return None if call.verdict is BUSY and self._busy(call, result) else ""
@@ -222,7 +237,11 @@ class Retry:
 
     def refused_key(self, call: Call[R], result: R | None) -> str | None:
         """The reason for which an answer refuses our key; None where it is an answer to the request."""
-        return None if self._keys is None or result is None else self._keys.refused(call, result)
+        keys = self._asked()
+        return None if keys is None or result is None else keys.refused(call, result)
+
+    def _asked(self) -> Keys | None:
+        return self._keys if self._known is None else self._known.keys
 
     def refuse(self, call: Call[R], reason: str) -> None:
         """Tell that there is no further attempt, and why."""

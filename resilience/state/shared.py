@@ -101,8 +101,6 @@ class SharedBreakers:
 
     def begin(self) -> None:
         """Start the thread where none runs; for the first origin of a process."""
-        if self._thread is not None:
-            return
         with self._lock:
             if self._thread is not None or self._ended:
                 return

@@ -11,7 +11,6 @@ from handrail.resilience._permits import Permits
 from handrail.resilience.budget import Budget
 from handrail.resilience.bulkhead import Bulkhead
 from handrail.resilience.circuit import CircuitBreaker
-from handrail.resilience.keys import Keys
 from handrail.resilience.origins import OriginRule
 from handrail.resilience.retry import Retry
 from handrail.resilience.testing import FakeClock, ScriptedWire
@@ -38,7 +37,7 @@ def test_another_origin_gets_the_same_numbers() -> None:
     breaker = CircuitBreaker("x", failure_rate=0.9, minimum_calls=3, window=4.0, open_for=2.0, tools=tools)
     bulkhead = Bulkhead("x", limit=7, queue=8, wait=0.5, tools=tools)
     pairs = [
-        (retry, retry.of(budget, Keys("y", tools)), {"budget", "_keys"}),
+        (retry, retry.of(budget, Registry().pipeline("http", "y", 80).state), {"budget", "_known"}),
         (budget, budget.of(5.0, LOCK), {"_lock", "window"}),
         (breaker, breaker.of("y", LOCK), {"target", "_lock", "_window"}),
         (bulkhead, bulkhead.of("y", Permits()), {"target", "permits"}),
