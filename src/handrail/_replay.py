@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from ._shapes import ASGIApp, Receive, Scope, Send
+from .resilience.replay.work import Backend
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from ._wire import Process
     from .resilience.inbound.idempotency import Idempotency
     from .resilience.replay.courier import Courier
-    from .resilience.replay.work import Backend
 
-__all__ = ["AUTO", "OFF", "Replaying", "courier", "sqlite_path"]
+__all__ = ["AUTO", "OFF", "Backend", "Replaying", "backend", "courier", "sqlite_path"]
 
 AUTO = "auto"
 OFF = "off"
@@ -79,10 +79,10 @@ def courier(settings: Settings) -> "Courier | None":
         return None
     from .resilience.replay.courier import Courier
 
-    make = _maker(settings)
+    make = backend(settings)
     make()
 
-    def connect() -> "Backend":
+    def connect() -> Backend:
         _silence()
         return make()
 
@@ -103,7 +103,8 @@ def sqlite_path(settings: Settings) -> "Path | None":
     return Path(unquote(wanted.removeprefix(_SQLITE))) if wanted.startswith(_SQLITE) else None
 
 
-def _maker(settings: Settings) -> "Callable[[], Backend]":
+def backend(settings: Settings) -> Callable[[], Backend]:
+    """What makes the store. Called, it raises SettingsError where a library is missing or cannot use the URL."""
     wanted, most = settings.idempotency.idempotency_store, settings.idempotency.idempotency_store_max
     service = settings.tracing.service_name
     path = sqlite_path(settings)

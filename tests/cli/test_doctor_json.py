@@ -47,6 +47,7 @@ SCHEMA = table(
     shared_state={
         "anyOf": [{"type": "null"}, table(url=TEXT, quorum={"type": "integer"}, reachable={"type": "boolean"})]
     },
+    idempotency={"anyOf": [{"type": "null"}, table(where=TEXT, reachable={"type": "boolean"})]},
     tracing=table(
         service_name=TEXT,
         exporters={"type": "array", "items": {"enum": ["otlp", "console", "local"]}},
@@ -202,7 +203,7 @@ def test_severity_of_an_id_is_documented() -> None:
     """The table in the docstring names every id once; an id is never used for two things."""
     lines = [line.split()[:2] for line in (Finding.__doc__ or "").splitlines() if line.strip().startswith("HR")]
     ids = [line[0] for line in lines]
-    assert len(ids) == len(set(ids)) == 25
+    assert len(ids) == len(set(ids)) == 27
     assert {line[1] for line in lines} == {"error", "warning", "info"}
 
 

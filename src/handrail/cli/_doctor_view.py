@@ -15,6 +15,7 @@ from rich.text import Text
 from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..resilience.origins import OriginRule
+from ._answers_probe import Answers
 from ._findings import SEVERITIES, Finding, Severity
 from ._origins import OriginView
 from ._probe import without_secret
@@ -52,6 +53,8 @@ def _all(out: Console, report: Report) -> None:
         _section(out, "Around each outbound call", _pipeline(report.policies, report.shared))
         for view in report.origins:
             _section(out, f"Around each call to {view.origin}", _one(view))
+    if report.answers is not None:
+        _section(out, "Answers to requests with an Idempotency-Key", _answers(report.answers))
     _section(out, "Spans", _spans(report))
     _section(out, "Libraries", _libraries(report, out.width))
     out.print()
@@ -142,6 +145,12 @@ def _one(view: OriginView, shared: Shared | None = None, *, every: bool = False)
     if every and not view.settings:
         table.add_row("", "", "all by default", "")
     return Group(_pipeline(view.pipeline, shared), *([table] if table.row_count else []))
+
+
+def _answers(answers: Answers) -> Table:
+    table = _grid("", "")
+    table.add_row("", "kept in", answers.where if answers.reachable else f"{answers.where} (cannot be used)")
+    return table
 
 
 def _spans(report: Report) -> Table:

@@ -38,6 +38,8 @@ class Finding:
     HR044 info     the same, at the port of a database, a cache, a queue or the like
     HR050 warning  the store of shared_state cannot be reached
     HR051 error    shared_state cannot be used: a library is missing, or the URL is wrong
+    HR052 warning  the store of idempotency_store cannot be used at present
+    HR053 error    idempotency_store cannot be used: a library is missing, or the URL is wrong
     """
 
     id: str

@@ -13,7 +13,7 @@ from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..resilience.origins import Key, OriginRule
 from ..settings import Resolution, Settings
-from . import _app, _installed, _others, _probe, _scan, _shared_probe
+from . import _answers_probe, _app, _installed, _others, _probe, _scan, _shared_probe
 from ._findings import SEVERITIES, Finding
 from ._origins import OriginView, asked, patterns
 from ._unguarded import unguarded
@@ -34,7 +34,7 @@ class Report:
 
     `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "";
     `origins` are the patterns with settings of their own, `origin` the one that was asked for;
-    `shared` is None where breakers are not shared.
+    `shared` is None where breakers are not shared, `answers` where keys of requests mean nothing.
     """
 
     cwd: str
@@ -49,6 +49,7 @@ class Report:
     origin: OriginView | None = None
     unusable: str = ""
     shared: _shared_probe.Shared | None = None
+    answers: _answers_probe.Answers | None = None
 
     @property
     def failed(self) -> bool:
@@ -80,6 +81,7 @@ class Report:
             "origins": [_origin(view) for view in self.origins],
             "origin": None if self.origin is None else _origin(self.origin),
             "shared_state": None if self.shared is None else asdict(self.shared),
+            "idempotency": None if self.answers is None else asdict(self.answers),
             "tracing": {
                 "service_name": tracing.service_name,
                 "exporters": list(tracing.exporters),
@@ -96,7 +98,7 @@ class Report:
 
 
 def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin: Key | None = None) -> Report:
-    """Look at everything once. Asks the collector; changes nothing. With `app` it is imported: its code runs.
+    """Look at everything once. Asks the collector and the stores. With `app` it is imported: its code runs.
 
     `origin`: also what the settings come to for that one.
     """
@@ -111,12 +113,14 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin
     libraries, library_findings = _installed.libraries()
     others, other_findings = _others.others(environ, cwd)
     shared, shared_findings = _shared_probe.shared(found)
+    answers, answers_findings = _answers_probe.answers(found)
     findings = [
         *_settings(found, cwd),
         *app_findings,
         *(_spans(found.settings, environ, known=not unusable) if found.settings.enabled else ()),
         *unguarded(found.settings.tracing),
         *shared_findings,
+        *answers_findings,
         *other_findings,
         *_installed.distributions(environ),
         *_scan.shadows(cwd),
@@ -138,6 +142,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin
         findings=tuple(findings),
         unusable=unusable,
         shared=shared,
+        answers=answers,
     )
 
 

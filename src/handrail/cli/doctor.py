@@ -20,6 +20,7 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
                      pattern with settings of its own, what differs and what that comes to
     origin           null, or the same for the one of --origin, with every setting that is no default
     shared_state     null, or {url: text without user, password and query, quorum: number, reachable: bool}
+    idempotency      null, or {where: path or URL without secrets, reachable: bool}: answers to keyed requests
     tracing          {service_name, exporters: [text], protocol, endpoint: text or null, store, disabled: bool,
                      variables: {OTEL_NAME: value}} without secrets
     libraries        [{name, version: text or null, required: text or ""}]
