@@ -18,7 +18,7 @@ __all__ = ["install"]
 _log = logging.getLogger("handrail")
 _MOST = 64
 """Destinations in the note of one process."""
-_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "postgres": 5432, "postgresql": 5432}
 
 
 def install(settings: "Callable[[], Settings]", emit: "Listener", exporting: Callable[[], bool]) -> Callable[[], None]:
@@ -50,9 +50,9 @@ def install(settings: "Callable[[], Settings]", emit: "Listener", exporting: Cal
 
 
 def _own(settings: "Settings") -> list[str]:
-    """What the settings themselves name: the collector, and the store that the breakers share."""
+    """What the settings themselves name: the collector, the store that the breakers share, and that of answers."""
     out = []
-    for url in (settings.tracing.endpoint, settings.service.shared_state):
+    for url in (settings.tracing.endpoint, settings.service.shared_state, settings.idempotency.idempotency_store):
         parts = urlsplit(url or "")
         if parts.hostname:
             port = parts.port or _PORTS.get(parts.scheme)

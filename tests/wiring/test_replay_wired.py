@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 import handrail
 from handrail import SettingsError, _wire
 from handrail._replay import courier, sqlite_path
+from handrail._unguarded import _own
 from handrail.settings import Overrides, load
 
 pytestmark = pytest.mark.usefixtures("spans")
@@ -102,3 +103,9 @@ def test_a_second_protect_with_other_settings_holds_for_the_same_layers(tmp_path
     with TestClient(protected) as client:
         assert client.post("/charges", headers=key).json() == {"charge": 2}
     assert json.dumps(seen) == '["k1", "k1"]'
+
+
+def test_the_store_is_a_declared_destination(tmp_path: Path) -> None:
+    """`strict` lets handrail reach what the settings name, with the scheme's port where none stands there."""
+    environ = {"HANDRAIL_IDEMPOTENCY_STORE": "postgresql://u:p@db/x", "HANDRAIL_SHARED_STATE": "redis://r:1/0"}
+    assert _own(load({}, environ, tmp_path)) == ["r:1", "db:5432"]
