@@ -6,7 +6,7 @@ leave in the same export; the HTTP metrics are then added up by hand (`_cells`),
 same names, which other instrumentation would record, is dropped.
 """
 
-import atexit
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from opentelemetry import metrics as api
 
 from .. import semconv
 from .._quietly import told
+from ..lifecycle import at_end
 from ..measure import ClientMeasure, ServerMeasure
 from ..others import _metrics as _others_metrics
 from ..provider import version
@@ -171,7 +172,7 @@ def _in_ours(settings: TracingSettings, resource: "Callable[[], Resource | None]
             provider.remove_metric_reader(reader)
 
     found = Metrics(ours=True, server=server, client=client, pump=pump, scraped=scraped, leave=leave)
-    atexit.register(found.shutdown, settings.flush_timeout)
+    at_end(functools.partial(found.shutdown, settings.flush_timeout))
     return found
 
 
