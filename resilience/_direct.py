@@ -10,8 +10,9 @@ tests/resilience/test_direct.py plays the same faults to both.
 from collections.abc import Callable
 from contextvars import Token
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from ._permits import Permits, Waiter
 from .bulkhead import Bulkhead
 from .call import Call, under_way
 from .circuit import CircuitBreaker, counted
@@ -24,31 +25,41 @@ __all__ = ["direct"]
 R = TypeVar("R")
 
 
-def direct(policies: tuple[Policy, ...], layered: Callable[[], Next[Any]]) -> Next[Any]:
-    """One step for these policies, if they are the usual three; else the layers.
+class Layers(Protocol):
+    """The step that the policies come to by themselves; made late, as most origins never need it."""
 
-    `layered` makes the step that the policies come to by themselves; most origins never need it.
-    """
+    def step(self) -> Next[Any]:
+        """The same one each time."""
+        ...
+
+
+def direct(policies: tuple[Policy, ...], layers: Layers) -> Next[Any]:
+    """One step for these policies, if they are the usual three; else the layers."""
     if tuple(map(type, policies)) == (CircuitBreaker, Bulkhead, AttemptTimeout):
         breaker, bulkhead, attempt = policies
         assert isinstance(breaker, CircuitBreaker)
         assert isinstance(bulkhead, Bulkhead)
         assert isinstance(attempt, AttemptTimeout)
         if not breaker._rules.slow_call and bulkhead._adaptive is None:
-            return _direct(breaker, bulkhead, attempt, layered)
-    return layered()
+            return _direct(breaker, bulkhead, attempt, layers)
+    return layers.step()
 
 
-def _direct(
-    breaker: CircuitBreaker, bulkhead: Bulkhead, attempt: AttemptTimeout, layered: Callable[[], Next[Any]]
-) -> Next[Any]:
-    now, timeout, seconds = attempt._now, attempt._tools.clock.timeout, attempt._seconds
-    permits, success = bulkhead.permits, Count.SUCCESS
-    waiting = permits.waiting
-    unusual: Next[Any] | None = None
+def _direct(breaker: CircuitBreaker, bulkhead: Bulkhead, attempt: AttemptTimeout, layers: Layers) -> Next[Any]:
+    permits = bulkhead.permits
 
-    async def run(call: Call[R]) -> R:
-        nonlocal unusual
+    async def run(  # bound as `Policy` says
+        call: "Call[R]",
+        breaker: "CircuitBreaker" = breaker,
+        bulkhead: "Bulkhead" = bulkhead,
+        attempt: "AttemptTimeout" = attempt,
+        layers: "Layers" = layers,
+        permits: "Permits" = permits,
+        waiting: "list[Waiter]" = permits.waiting,
+        now: "Callable[[], float]" = attempt._now,
+        seconds: "float" = attempt._seconds,
+        success: "Count" = Count.SUCCESS,
+    ) -> "R":
         window = breaker._window
         began, limit = now(), call.attempt_timeout
         ends = began + (seconds if limit is None else limit)
@@ -57,14 +68,13 @@ def _direct(
         usual = not waiting and call.stale is None and began < ends < inf
         if window is None or not usual or not permits.take(bulkhead.limit):
             permits.serve()  # a place that was taken for a moment may have kept a waiter from it
-            unusual = unusual or layered()
-            result: R = await unusual(call)
+            result: R = await layers.step()(call)
             return result
         call.attempt_ends = ends
         ours = True
         try:
             try:
-                call.timer = timer = timeout(ends - began)
+                call.timer = timer = attempt.timer_of(ends - began)
                 with timer:
                     token = under_way.set(call)
                     try:

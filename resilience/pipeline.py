@@ -1,7 +1,6 @@
 """Policies around a call, outermost first."""
 
 from collections.abc import Callable, Coroutine, Iterable
-from itertools import islice
 from typing import Any, TypeVar, cast
 
 from ._direct import direct
@@ -63,6 +62,28 @@ def _around(policies: Iterable[Policy], run: Next[Any]) -> Next[Any]:
     return run
 
 
+class _Layers:
+    """The innermost policies of a pipeline, each in a step of its own, from the first call on that needs them so.
+
+    It knows nothing of the pipeline, whose steps know of it: a forgotten origin is to be gone at once.
+    """
+
+    __slots__ = ("_core", "_outer", "_step")
+
+    def __init__(self, outer: tuple[Policy, ...], core: "Pipeline | None") -> None:
+        self._outer = outer
+        self._core = core
+        self._step: Next[Any] | None = None
+
+    def step(self) -> Next[Any]:
+        """All of them as one step."""
+        if self._step is None:
+            core = self._core
+            run: Next[Any] = _wire if core is None else core._run or core._nested()
+            self._step = _around(reversed(self._outer), run)
+        return self._step
+
+
 class Pipeline:
     """An immutable nesting of policies; the first named is the outermost.
 
@@ -103,16 +124,12 @@ class Pipeline:
         if core is not None and len(core.policies) >= _DIRECT:
             run = _around(self._outer(), core._run or core._nested())
         else:
-            run = direct(self.policies[-_DIRECT:], self._layers)
+            inner = self.policies[-_DIRECT:]
+            layers = _Layers(inner if core is None else inner[: len(inner) - len(core.policies)], core)
+            run = direct(inner, layers)
             run = _around(reversed(self.policies[:-_DIRECT]), run)
         self._run = cast("Callable[[Call[Any]], Coroutine[Any, Any, Any]]", run)  # each is a coroutine function
         return self._run
-
-    def _layers(self) -> Next[Any]:
-        """The innermost policies, each in a step of its own."""
-        core = self._core
-        run: Next[Any] = _wire if core is None else core._run or core._nested()
-        return _around(islice(self._outer(), _DIRECT - (0 if core is None else len(core.policies))), run)
 
     def _nested_sync(self) -> NextSync[Any]:
         core = self._core

@@ -85,6 +85,8 @@ class AttemptTimeout:
         self._seconds = seconds
         self._tools = tools or Tools()
         self._now = self._tools.clock.now
+        self.timer_of = self._tools.clock.timeout
+        """A timer of so many seconds."""
 
     def _begin(self, call: Call[R]) -> float:
         """Say when the attempt must be over; returns the time now."""
@@ -108,7 +110,7 @@ class AttemptTimeout:
             call: "Call[R]",
             self: "AttemptTimeout" = self,
             now: "Callable[[], float]" = self._now,
-            timer_of: "Callable[[float], Timer]" = self._tools.clock.timeout,
+            timer_of: "Callable[[float], Timer]" = self.timer_of,
             seconds: "float" = self._seconds,
             call_next: "Next[R]" = call_next,
         ) -> "R":

@@ -1,12 +1,13 @@
 """What is made for an origin that is met: as little as a call that goes well needs, and nothing of another origin."""
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from handrail.resilience import Registry, ResilienceSettings, Tools
+from handrail.resilience import Entry, Registry, ResilienceSettings, Tools
 from handrail.resilience._permits import Permits
 from handrail.resilience.budget import Budget
 from handrail.resilience.bulkhead import Bulkhead
@@ -73,15 +74,23 @@ def test_a_call_that_goes_well_makes_no_state_machine() -> None:
     assert entry.breaker.state == "open"
 
 
-def test_what_is_forgotten_is_gone_at_once() -> None:
+async def _called(entry: Entry) -> None:
+    await entry.pipeline.run(ScriptedWire("ok").call())
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_what_is_forgotten_is_gone_at_once(on_loop: bool) -> None:
     """No part of an origin holds itself: a crawl leaves nothing to the garbage collector."""
-    registry = Registry(ResilienceSettings(max_origins=1), Tools(clock=FakeClock()))
+    registry = Registry(ResilienceSettings(max_origins=1))
     gc.collect()
     gc.disable()
     try:
         entry = registry.pipeline("http", "first", 80)
-        entry.pipeline.run_sync(ScriptedWire("ok").call())
-        kept = weakref.WeakSet([entry.pipeline._run_sync])
+        if on_loop:
+            asyncio.run(_called(entry))
+        else:
+            entry.pipeline.run_sync(ScriptedWire("ok").call())
+        kept = weakref.WeakSet([entry.pipeline._run or entry.pipeline._run_sync])
         del entry
         registry.pipeline("http", "second", 80)
         assert not kept
