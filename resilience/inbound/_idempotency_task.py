@@ -24,14 +24,37 @@ class Cut(Exception):
 class Calls:
     """Calls into a server that may never return once it has cancelled the request."""
 
-    __slots__ = ("_scopes", "over")
+    __slots__ = ("_cut", "_scopes", "_tasks", "over")
 
     def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._cut: set[asyncio.Task[Any]] = set()
         self._scopes: set[anyio.CancelScope] = set()
         self.over = False
 
     async def make(self, call: Awaitable[T]) -> T:
         """Wait for one; raises Cut where `cut` is called meanwhile. Any other cancellation passes through."""
+        if asyncio._get_running_loop() is None:
+            return await self._make_on_trio(call)
+        task = asyncio.current_task()
+        assert task is not None
+        others = task.cancelling()
+        self._tasks.add(task)
+        try:
+            return await call
+        except asyncio.CancelledError:
+            if task in self._cut:
+                self._cut.discard(task)
+                if task.uncancel() <= others:
+                    raise Cut from None
+            raise
+        finally:
+            self._tasks.discard(task)
+            if self._cut and task in self._cut:  # and it ended otherwise
+                self._cut.discard(task)
+                task.uncancel()
+
+    async def _make_on_trio(self, call: Awaitable[T]) -> T:
         with anyio.CancelScope() as scope:
             self._scopes.add(scope)
             try:
@@ -45,6 +68,9 @@ class Calls:
         self.over = True
         for scope in tuple(self._scopes):
             scope.cancel()
+        for task in tuple(self._tasks):
+            self._cut.add(task)
+            task.cancel()
 
 
 class Outliving(Protocol):
