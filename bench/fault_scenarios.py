@@ -149,7 +149,7 @@ async def _cancelled(stack: Stack) -> str:
 
         other.answer = hangs
         probe = asyncio.ensure_future(stack.call("GET", other.url))
-        await asyncio.wait_for(arrived.wait(), 5)
+        await asyncio.wait_for(arrived.wait(), 60)
         probe.cancel()
         await asyncio.wait([probe])
         other.answer = fine

@@ -114,7 +114,7 @@ def _start(folder: Path, kind: str, port: int, otlp: str, stack: ExitStack) -> s
         "HANDRAIL_BLOCKED_LOOP": "0",  # the log is read for lines about the collector; a busy machine holds any loop
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", "tests.volume.service:make", "--no-access-log"]
-    command += ["--port", str(port), "--log-level", "warning"]
+    command += ["--port", str(port), "--log-level", "warning", "--timeout-keep-alive", "120"]
     log = stack.enter_context((folder / "service.log").open("wb"))
     process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     stack.callback(_end, process)
