@@ -8,7 +8,7 @@ from requests.utils import select_proxy
 
 from ..stale import Snapshot
 from ._kept_headers import Pairs, lower, spelling
-from ._urllib3_keep import response
+from ._urllib3_keep import cut_short, response
 from ._way import same
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _way(call: "AdapterCall") -> Hashable:
 def parts(call: "AdapterCall", result: "requests.Response", most: int) -> Snapshot | None:
     """Those of a response that was read to its end."""
     body: object = getattr(result, "_content", None)
-    if call.stream or type(body) is not bytes or len(body) > most:
+    if call.stream or type(body) is not bytes or len(body) > most or cut_short(result.raw):
         return None
     headers: Any = getattr(result.raw, "headers", result.headers)
     note = (result.reason, getattr(result.raw, "version", 11), spelling(name for name, _ in headers.items()))

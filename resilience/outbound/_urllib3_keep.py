@@ -14,7 +14,7 @@ from ._way import same
 if TYPE_CHECKING:
     from ._urllib3_wire import PoolCall
 
-__all__ = ["Pairs", "asked", "parts", "rebuilt", "response"]
+__all__ = ["Pairs", "asked", "cut_short", "parts", "rebuilt", "response"]
 
 _STOCK = (HTTPConnectionPool, HTTPSConnectionPool)
 _OF_POOL = ("cert_file", "cert_reqs", "ca_certs", "ca_cert_dir", "assert_hostname", "assert_fingerprint", "ssl_version")
@@ -47,15 +47,20 @@ def _way(pool: Any, *, decoded: object) -> Hashable:
 def parts(result: Any, most: int) -> Snapshot | None:
     """Those of a response that `urlopen` has read to its end; None after redirects, whose way is not the URL's."""
     body, retries = getattr(result, "_body", None), getattr(result, "retries", None)
-    if type(body) is not bytes or len(body) > most or getattr(retries, "history", None):
+    if type(body) is not bytes or len(body) > most or getattr(retries, "history", None) or cut_short(result):
         return None
     note = (result.reason, result.version, spelling(name for name, _ in result.headers.items()))
     return Snapshot(result.status, lower(result.headers.items()), body, note)
 
 
+def cut_short(raw: Any) -> bool:
+    """Whether less came than `Content-Length` said: urllib3 1.26 takes that for the end."""
+    return bool(getattr(raw, "length_remaining", 0))
+
+
 def rebuilt(call: "PoolCall", answer: Snapshot) -> Any:
     """A response of those parts, read to its end."""
-    made = response(answer, answer.body, read=True, method=call.operation, url=call.url)
+    made = response(answer, answer.body, read=True, method=call.operation, url=call.more.get("request_url", call.url))
     made.retries = call.retries if hasattr(call.retries, "history") else None
     return made
 
