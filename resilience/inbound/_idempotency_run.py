@@ -123,8 +123,9 @@ class Running:
         current_key.set(self._asked.key)
         try:
             await self._app(self._scope, self.receive, self.send)
-        except GeneratorExit:
-            raise  # thrown away with its event loop
+        except GeneratorExit:  # thrown away with its event loop: nothing can be waited for any more
+            self._courier.let_go(self._begin.key, self._begin.owner)
+            raise
         except Exception:
             await self._ended(failed=True)
             raise

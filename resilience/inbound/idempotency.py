@@ -101,7 +101,7 @@ class Idempotency:
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
             return self.app(scope, receive, send)
-        if current_key.get() is not None:
+        if current_key.get() is not None and _MARK not in scope:
             return self._apart(scope, receive, send)
         if scope["method"] not in _METHODS:
             return self.app(scope, receive, send)
@@ -144,7 +144,6 @@ class Idempotency:
             return
         assert isinstance(held, Held)
         if held.state is State.NEW:
-            self._courier.hold(begin)
             await self._first(begin, asked, held, scope, receive, send)
         elif held.state is State.KEPT:
             await self._again(held.answer or b"", asked, scope, receive, send)
@@ -184,16 +183,24 @@ class Idempotency:
     ) -> None:
         if self._elsewhere(asked):  # known only now
             self._courier.tell(Free(begin.key, begin.owner))
-            self._courier.let_go(begin.key, begin.owner)
             await self._refuse(MISDIRECTED, scope, send, asked)
             return
+        try:
+            running = self._made(begin, asked, scope, receive, send)
+        except BaseException:
+            self._courier.tell(Free(begin.key, begin.owner))
+            raise
         if held.again:
             self._tell(scope, asked, "ran_again")
+        self._courier.hold(begin)
+        await outlive(running)
+
+    def _made(self, begin: Begin, asked: Asked, scope: "Scope", receive: "Receive", send: "Send") -> Running:
         extensions = scope.get("extensions")
         if extensions and any(name in extensions for name in _UNKEEPABLE):
             scope["extensions"] = {name: extensions[name] for name in extensions if name not in _UNKEEPABLE}
         settings = self._settings
-        running = Running(
+        return Running(
             self.app,
             scope,
             receive,
@@ -207,7 +214,6 @@ class Idempotency:
             trace=self._trace_id(),
             called=f"{scope['method']} {self._path_of(scope)}",
         )
-        await outlive(running)
 
     async def _again(self, raw: bytes, asked: Asked, scope: "Scope", receive: "Receive", send: "Send") -> None:
         try:

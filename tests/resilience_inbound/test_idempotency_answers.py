@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from handrail.resilience.inbound.idempotency import idempotency_key
 from handrail.resilience.replay.testing import IDENTITY
 from handrail.resilience.testing import run
 from tests.resilience_inbound.idempotency_bench import Got, Service, answer, turns, whole
@@ -415,7 +416,8 @@ def test_a_request_that_is_not_concerned_passes_by() -> None:
         ({"type": "websocket", "headers": []}, object(), object()),
         ({"type": "lifespan"}, object(), object()),
     ):
-        awaited: Any = service.layer(*given)
+        layer: Any = service.layer
+        awaited = layer(*given)
         assert awaited.cr_code is app.__code__
         asyncio.run(awaited)
         assert seen.pop() == given
@@ -424,12 +426,17 @@ def test_a_request_that_is_not_concerned_passes_by() -> None:
 def test_a_layer_within_a_layer_adds_nothing() -> None:
     """An app that is protected and mounted in another one that is: its request is not under way because of itself."""
     service = Service()
-    inner = Service(courier=service.courier, backend=service.backend)
-    service.layer.app = inner.layer
+    seen: list[str | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(idempotency_key())
+        await answer(send, 201, b"{}")
+
+    service.layer.app = Service(app, courier=service.courier, backend=service.backend).layer
 
     async def main() -> None:
         assert (await service.post()).status == 201
         assert (await service.post()).replayed
 
     run(main(), service.clock)
-    assert inner.effects == 1
+    assert seen == ["abc"]

@@ -1,6 +1,7 @@
 """A client that leaves and a server that cancels: the work goes on to its end, and the key is never stuck."""
 
 import asyncio
+import gc
 import logging
 from contextlib import suppress
 from typing import Any
@@ -367,3 +368,45 @@ def test_draining_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
 def test_nothing_to_drain() -> None:
     """No wait."""
     run(drain(3.0))
+
+
+def test_a_loop_that_is_thrown_away() -> None:
+    """With the request in it, as a runner of tests does: the lease is not renewed for ever."""
+    service = Service()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    service.layer.app = app
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    waiting = [loop.create_task(service.post())]
+    for _ in range(5):
+        loop.run_until_complete(_turn())
+    assert service.courier.held == 1
+    loop.close()
+    _running.clear()
+    waiting.clear()
+    gc.collect()
+    assert (service.states, service.courier.held) == (["begun"], 0)
+
+
+async def _turn() -> None:
+    await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(int))])
+
+
+def test_an_error_before_the_app_is_begun() -> None:
+    """Of a function that the layer was given: nothing was done, and the key is free."""
+    service = Service()
+    service.layer._trace_id = _failing
+
+    async def main() -> None:
+        with pytest.raises(LookupError):
+            await service.post()
+        assert (service.effects, service.states, service.courier.held) == (0, [], 0)
+
+    run(main(), service.clock)
+
+
+def _failing() -> str:
+    raise LookupError
