@@ -108,7 +108,7 @@ def peer() -> Iterator[Peer]:
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Nothing to say."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
