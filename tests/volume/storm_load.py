@@ -82,7 +82,7 @@ class _Connection(asyncio.Protocol):
         else:
             self._load.idle.append(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its name is the base class's)
+    def connection_lost(self, exc: Exception | None) -> None:
         # A server closes what was idle for some seconds: that is no failure of a request.
         if self in self._load.idle:
             self._load.idle.remove(self)

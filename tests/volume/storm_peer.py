@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's are like it, and no children of it
         self._open.add(self._transport)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (its name is the base class's)
+    def connection_lost(self, exc: Exception | None) -> None:
         self._open.discard(self._transport)
 
     def data_received(self, data: bytes) -> None:
