@@ -40,6 +40,7 @@ def test_what_is_remembered_stays(service: Service) -> None:
     other = service.entry("other")
     before = service.entry()
     before.breaker.isolate()
+    _ = before.state.keys  # what is learned of them, once there is a call that asks
     service.change('[origins."http://peer"]\nattempts = 3\n')
     now = service.entry()
     assert now is not before
