@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opentelemetry import trace
 
-from handrail import _protect, _wire
+from handrail import _protect, _servers, _wire
 from handrail.tracing.testing import Spans, as_global
 from tests.wiring.followed import Service
 
@@ -32,8 +32,9 @@ def spans() -> Iterator[Spans]:
 
 
 @pytest.fixture
-def automatic(spans: Spans) -> Iterator[Spans]:
-    """As `import handrail.auto` does it, undone after the test."""
+def automatic(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
+    """As `import handrail.auto` does it, undone after the test; servers, where it cannot be undone, are left alone."""
+    monkeypatch.setattr(_servers, "watch", lambda _: None)
     _protect.automatic()
     yield spans
     _protect._automatic = False
