@@ -62,7 +62,7 @@ class Mortal(DirectCourier):
 
 @dataclass
 class Attempt:
-    """One run of the app: `failed` is None until it has ended."""
+    """One run of the app: `failed` is None until it has ended, or said that it failed."""
 
     key: str
     acted: bool = False
@@ -112,15 +112,15 @@ class World:
                 await courier.step()
                 attempt.acted = True
                 await courier.step()
-                await self.end(end, b"%d of %b" % (len(self.attempts), body), courier, send)
+                await self.end(end, b"%d of %b" % (len(self.attempts), body), courier, send, attempt)
             except Exception:
                 attempt.failed = end != "breaks off"
                 raise
-            attempt.failed = end == "fails"
+            attempt.failed = attempt.failed or False
 
         return app
 
-    async def end(self, end: str, body: bytes, courier: Mortal, send: Any) -> None:
+    async def end(self, end: str, body: bytes, courier: Mortal, send: Any, attempt: Attempt) -> None:
         if end == "raises":
             raise ValueError("a bug")
         await send({"type": "http.response.start", "status": 503 if end == "fails" else 201, "headers": []})
@@ -132,6 +132,8 @@ class World:
             await send({"type": "http.response.body", "body": body[:4], "more_body": True})
             await courier.step()
             body = body[4:]
+        if end == "fails":
+            attempt.failed = True  # from here on the key may be free
         await send({"type": "http.response.body", "body": body})
         await courier.step()
 
