@@ -84,6 +84,8 @@ async def _short_of_time(stack: Stack) -> str:
             await send({"type": "http.response.start", "status": status, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
+        await stack.call("GET", other.url)  # what is imported at the first call takes none of the caller's time
+        other.seen.clear()
         other.answer = slow
         inside = httpx.ASGITransport(stack.around(app))
         async with httpx.AsyncClient(transport=inside, base_url="http://service") as client:
