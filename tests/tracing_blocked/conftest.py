@@ -19,10 +19,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if item.path.parent != Path(__file__).parent:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for number in range(1, TRIES + 1):
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        if number == TRIES or not any(report.failed for report in reports):
-            break
+    reports, tries = runtestprotocol(item, log=False, nextitem=nextitem), 1
+    while any(report.failed for report in reports) and tries < TRIES:
+        reports, tries = runtestprotocol(item, log=False, nextitem=nextitem), tries + 1
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
