@@ -91,8 +91,10 @@ class _Guard:
 
     def _entry(self, transport: Any, url: "httpx.URL") -> "Entry | None":
         """What is kept for the origin; None where there is nothing to guard (undone, or not HTTP)."""
-        scheme, host = url.scheme, url.host
-        port = url.port
+        parts = getattr(url, "_uri_reference", url)  # what the properties are made of, without their calls
+        scheme, host, port = parts.scheme, parts.host, parts.port
+        if "xn--" in host:
+            host = url.host
         if port is None:  # but 0 is a port, that nobody listens on: no failure of port 80
             port = _PORTS.get(scheme)
         if port is None or not self.on:
@@ -136,11 +138,9 @@ def _mocked(pool: object) -> bool:
 
 def _marking_async(send: Any) -> Handler:
     @wraps(send)
-    async def marked(
-        client: Any, request: "httpx.Request", *, stream: bool = False, **options: Any
-    ) -> "httpx.Response":
-        _mark(client, request, stream)
-        response: httpx.Response = await send(client, request, stream=stream, **options)
+    async def marked(client: Any, request: "httpx.Request", **options: Any) -> "httpx.Response":
+        _mark(client, request, options.get("stream", False))
+        response: httpx.Response = await send(client, request, **options)
         return response
 
     return marked
@@ -148,9 +148,9 @@ def _marking_async(send: Any) -> Handler:
 
 def _marking_sync(send: Any) -> Handler:
     @wraps(send)
-    def marked(client: Any, request: "httpx.Request", *, stream: bool = False, **options: Any) -> "httpx.Response":
-        _mark(client, request, stream)
-        response: httpx.Response = send(client, request, stream=stream, **options)
+    def marked(client: Any, request: "httpx.Request", **options: Any) -> "httpx.Response":
+        _mark(client, request, options.get("stream", False))
+        response: httpx.Response = send(client, request, **options)
         return response
 
     return marked

@@ -1,7 +1,6 @@
 """What an attempt tells the peer, written into the headers of httpx: one pass and one copy on a call that goes well."""
 
 from math import inf
-from operator import itemgetter
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from ..policy import Tools
 
 __all__ = ["Telling"]
-
-_NAME = itemgetter(1)
 
 
 class Telling:
@@ -38,7 +35,10 @@ class Telling:
             if ends == inf or not name:
                 return written
             items = written._list
-            if name not in map(_NAME, items):
+            for item in items:
+                if item[1] == name:
+                    break
+            else:
                 copy: httpx.Headers = object.__new__(self._kind)
                 copy._list = [*items, self._left(name, ends)]
                 copy._encoding = written._encoding
