@@ -1,8 +1,23 @@
 """What two handrails say to each other of idempotency keys: the headers, and a key that handrail gave."""
 
+import re
+from dataclasses import dataclass
+from hashlib import blake2b
 from uuid import uuid4
 
-__all__ = ["HONOURED", "HONOURS", "IN_FLIGHT", "MISDIRECTED_KEY", "REFUSED", "STORE", "Key", "advertised"]
+__all__ = [
+    "HONOURED",
+    "HONOURS",
+    "IN_FLIGHT",
+    "MISDIRECTED_KEY",
+    "REFUSED",
+    "STORE",
+    "Key",
+    "Promise",
+    "advertised",
+    "promise",
+    "seen",
+]
 
 HONOURS = "idempotency-key-honoured"
 """The response header by which a service says that a key makes POST and PATCH safe to send to it again."""
@@ -19,6 +34,7 @@ MISDIRECTED_KEY = "misdirected"
 
 _LONGEST = 64
 """Characters of the name of a store that are looked at."""
+_PARAMETER = re.compile(r';[ \t]*([a-z]+)="?([^";]*)"?').findall
 
 
 class Key(str):
@@ -35,12 +51,36 @@ class Key(str):
         return key
 
 
-def advertised(value: str | None) -> str | None:
-    """The store that an answer names, empty where it honours keys and names none; None where it does not honour."""
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a service says of keys, and to whom: somebody in between may hand it on who does not keep it.
+
+    `store`: see `advertised`. `host`: the Host of the request that was answered, None where nothing is said of it.
+    `key`: what was `seen` of its key, empty without one.
+    """
+
+    store: str
+    host: str | None
+    key: str
+
+
+def seen(key: str) -> str:
+    """By what a service shows that a key of ours has reached it. `key` without its quotes."""
+    return blake2b(key.encode("latin-1", "replace"), digest_size=8).hexdigest()
+
+
+def promise(value: str | None) -> Promise | None:
+    """What an answer says; None where it does not honour keys."""
     if value is None:
         return None
-    said, _, rest = value.partition(";")
+    said, mark, rest = value.partition(";")
     if said.strip() != HONOURED:
         return None
-    name, _, store = rest.strip().partition("=")
-    return store.strip('"')[:_LONGEST] if name == "store" else ""
+    found: dict[str, str] = dict(_PARAMETER(mark + rest))
+    return Promise(found.get("store", "")[:_LONGEST], found.get("host"), found.get("key", ""))
+
+
+def advertised(value: str | None) -> str | None:
+    """The store that an answer names, empty where it honours keys and names none; None where it does not honour."""
+    found = promise(value)
+    return None if found is None else found.store

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..keyed import HONOURED
 from ..replay.record import Headers, Record
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _FREED = frozenset({401, 403, 408, 421, 425, 429})
 _HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"date"})
 """Of one connection (RFC 9110, 7.6.1) or of one moment: the server that sends it again writes its own."""
 _STREAM = b"text/event-stream"
+_HONOURED = HONOURED.encode()
 
 
 class Copy:
@@ -112,11 +114,16 @@ def _pairs(message: "Message") -> list[tuple[bytes, bytes]]:
 
 
 def with_header(headers: Iterable[tuple[bytes, bytes]], said: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer and ours, unless the app has said the same by itself."""
+    """The headers of an answer and ours, unless the app has said by itself that keys are not honoured.
+
+    What another service has promised goes no further where an app hands on its answer.
+    """
     found, named = list(headers), said[0]
     length = len(named)
-    for name, _ in found:
+    for place, (name, value) in enumerate(found):
         if len(name) == length and bytes(name).lower() == named:
+            if bytes(value).startswith(_HONOURED):
+                found[place] = said
             return found
     found.append(said)
     return found

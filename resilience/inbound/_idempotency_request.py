@@ -37,7 +37,8 @@ class Asked:
     """A request with a key. `digest` is the 32 bytes under which a store knows it; nothing else of it leaves here.
 
     Two requests are the same if `asked` (query and content type), `cookies` and the body are; `length` is what
-    Content-Length says of that. `store` is the one that the caller relies on, None where it does not say.
+    Content-Length says of that. `store` is the one that the caller relies on, None where it does not say. `host` is
+    the Host as it was sent.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Asked:
     cookies: str
     length: int | None
     store: str | None
+    host: bytes
 
     @property
     def short(self) -> str:
@@ -59,7 +61,8 @@ class Reading:
     def __init__(self, callers: Iterable[str]) -> None:
         self._callers = tuple(sorted({name.lower().encode("latin-1", "replace") for name in callers}))
         self._wanted = frozenset(
-            {*self._callers, KEY, STORE.encode(), b"cookie", b"content-type", b"content-encoding", b"content-length"}
+            {*self._callers, KEY, STORE.encode(), b"host", b"cookie"}
+            | {b"content-type", b"content-encoding", b"content-length"}
         )
 
     def read(self, scope: "Scope") -> Asked:
@@ -80,6 +83,7 @@ class Reading:
             cookies=_cookies(found.get(b"cookie")),
             length=int(length) if length.isdigit() and len(length) < 16 else None,
             store=None if store is None else store[0].decode("latin-1").strip().strip('"'),
+            host=found.get(b"host", [b""])[0],
         )
 
 

@@ -8,12 +8,13 @@ honoured, so that callers under handrail give them by themselves.
 import logging
 import operator
 import os
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ..clock import Clock, SystemClock
 from ..events import IdempotencyMet, Listener
-from ..keyed import HONOURED, HONOURS
+from ..keyed import HONOURED, HONOURS, seen
 from ..replay.courier import StoreAway
 from ..replay.record import Record, Unreadable
 from ..replay.settings import IdempotencySettings
@@ -47,6 +48,7 @@ COMPARED_WITHIN = 30.0
 
 _METHODS = frozenset({"POST", "PATCH"})
 _MARK = "handrail.idempotency"
+_HOST = re.compile(rb"[\w.:\[\]-]{1,255}").fullmatch
 _UNKEEPABLE = ("http.response.pathsend", "http.response.zerocopysend")
 _log = logging.getLogger("handrail")
 
@@ -96,7 +98,7 @@ class Idempotency:
         self._path_of = path_of
         self._reading = Reading(self._settings.idempotency_callers)
         self._said: tuple[bytes, bytes] = (b"", b"")
-        self._said_of: str | None = None
+        self._said_of: tuple[str, bytes] | None = None
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
@@ -105,10 +107,13 @@ class Idempotency:
             return self._apart(scope, receive, send)
         if scope["method"] not in _METHODS:
             return self.app(scope, receive, send)
-        for name, _ in scope["headers"]:
+        host = b""
+        for name, value in scope["headers"]:
             if name == KEY:
                 return self._keyed(scope, receive, send)
-        said = self._saying()
+            if name == b"host":
+                host = value
+        said = self._saying(host)
         return self.app(scope, receive, send if said is None else _saying(send, said))
 
     async def _apart(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -210,7 +215,7 @@ class Idempotency:
             copy=Copy(settings.idempotency_answer_max, settings.idempotency_cookies),
             courier=self._courier,
             clock=self._clock,
-            said=self._saying(),
+            said=self._saying(asked.host, asked),
             trace=self._trace_id(),
             called=f"{scope['method']} {self._path_of(scope)}",
         )
@@ -238,7 +243,7 @@ class Idempotency:
             await self._refuse(refusal, scope, send, asked, record.trace)
             return
         self._tell(scope, asked, "replayed", record.trace)
-        await replay(record, scope, send, self._saying())
+        await replay(record, scope, send, self._saying(asked.host, asked))
 
     async def _refuse(
         self, refusal: Refusal, scope: "Scope", send: "Send", asked: Asked | None = None, trace: str | None = None
@@ -247,7 +252,8 @@ class Idempotency:
         answer = refusal.answer
         _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, answer.detail)
         body = answer.body(self._trace_id())
-        said = self._saying()
+        host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+        said = self._saying(host, asked)
         headers = refusal.headers(body) if said is None else [*refusal.headers(body), said]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -261,15 +267,20 @@ class Idempotency:
         identity = self._courier.identity
         return asked.store is not None and identity is not None and asked.store != identity
 
-    def _saying(self) -> tuple[bytes, bytes] | None:
-        """The header that says which store we have; None while it is away: no key would be worth anything."""
+    def _saying(self, host: bytes, asked: Asked | None = None) -> tuple[bytes, bytes] | None:
+        """The header that says which store we have, and to whom: see `Promise`. None while the store is away: no key
+        would be worth anything.
+        """
         identity = self._courier.identity
         if identity is None:
             return None
-        if identity != self._said_of:
-            self._said = (HONOURS.encode(), f'{HONOURED};store="{identity}"'.encode())
-            self._said_of = identity
-        return self._said
+        if (identity, host) != self._said_of:
+            known = host if _HOST(host) else b""
+            self._said = (HONOURS.encode(), b'%b;store="%b";host="%b"' % (HONOURED.encode(), identity.encode(), known))
+            self._said_of = (identity, host)
+        if asked is None or asked.store is None:
+            return self._said
+        return self._said[0], b'%b;key="%b"' % (self._said[1], seen(asked.key).encode())
 
 
 def _saying(send: "Send", said: tuple[bytes, bytes]) -> "Send":

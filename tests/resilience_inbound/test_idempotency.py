@@ -16,7 +16,7 @@ from handrail.resilience.testing import FakeClock, run
 from tests.resilience_inbound.idempotency_bench import TRACE, Got, Service, SlowCourier, answer, turns, whole
 
 HONOURED = b"idempotency-key-honoured"
-SAID = f'?1;store="{IDENTITY}"'.encode()
+SAID = f'?1;store="{IDENTITY}";host="x"'.encode()
 
 
 def test_a_request_sent_twice_acts_once() -> None:

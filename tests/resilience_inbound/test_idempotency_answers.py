@@ -11,7 +11,8 @@ from handrail.resilience.replay.testing import IDENTITY
 from handrail.resilience.testing import run
 from tests.resilience_inbound.idempotency_bench import Got, Service, answer, turns, whole
 
-SAID = f'?1;store="{IDENTITY}"'.encode()
+HONOURED = b"idempotency-key-honoured"
+SAID = f'?1;store="{IDENTITY}";host="x"'.encode()
 START = "http.response.start"
 BODY = "http.response.body"
 
@@ -383,7 +384,7 @@ def test_servers_differ_in_what_the_path_is(root: str, path: str) -> None:
 
 
 def test_answers_without_a_key_say_that_keys_are_honoured() -> None:
-    """On POST and PATCH; once, and never over what the app says itself; the app's own list is not changed."""
+    """On POST and PATCH; once, and never over an app that says no; the app's own list is not changed."""
     headers = [(b"content-type", b"text/plain")]
     app = playing({"type": START, "status": 200, "headers": headers}, {"type": BODY})
     service = Service(app)
@@ -394,10 +395,12 @@ def test_answers_without_a_key_say_that_keys_are_honoured() -> None:
             assert got.messages[0]["headers"] == [*headers, (b"idempotency-key-honoured", SAID)]
         for method in ("GET", "PUT", "DELETE", "OPTIONS"):
             assert (await service.post("k", method=method)).messages[0]["headers"] == headers
-        service.layer.app = playing({"type": START, "status": 200, "headers": ((b"Idempotency-Key-Honoured", b"?1"),)})
-        for key in (None, "k"):
-            got = await service.post(key)
-            assert list(got.messages[0]["headers"]) == [(b"Idempotency-Key-Honoured", b"?1")]
+        for said, passed in ((b"?0", (b"Idempotency-Key-Honoured", b"?0")), (b'?1;store="a"', (HONOURED, SAID))):
+            own = playing({"type": START, "status": 200, "headers": ((b"Idempotency-Key-Honoured", said),)})
+            service.layer.app = own
+            for key in (None, said.hex()):
+                got = await service.post(key)
+                assert list(got.messages[0]["headers"]) == [passed]
 
     run(main(), service.clock)
     assert headers == [(b"content-type", b"text/plain")]
