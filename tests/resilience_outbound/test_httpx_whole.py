@@ -96,7 +96,7 @@ def test_transport_around_ours_gets_a_stream(server, steps, guard, library, way)
     guard()
     server.script(steps.answer(body=b"wrapped"))
 
-    class Around(library.AsyncHTTPTransport):
+    class Around(library.AsyncHTTPTransport):  # type: ignore[name-defined,misc]  # a library that the test is given
         async def handle_async_request(self, request):
             inner = await super().handle_async_request(request)
             if way == "its stream":
