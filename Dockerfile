@@ -18,4 +18,4 @@ COPY examples examples
 USER app
 ENV DATA_DIR=/data
 EXPOSE 8000
-CMD ["uvicorn", "examples.order_service.order:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["uvicorn", "examples.order_service.order:served", "--host", "0.0.0.0", "--port", "8000"]

@@ -198,7 +198,7 @@ class Retry:
     def learn(self, call: Call[R], result: R) -> None:
         """Hear what an answer to an unsafe call says of idempotency keys."""
         keys = self._asked()
-        if keys is not None:
+        if keys is not None and self._key_mode != "off":
             keys.learn(call, result)
 
     def _takes_over(self, call: Call[R], result: R | None) -> bool:

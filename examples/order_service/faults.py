@@ -1,9 +1,10 @@
-"""Trouble on demand, below handrail: `PUT /_faults` switches it on, an empty object off.
+"""Trouble on demand: `PUT /_faults` switches it on, an empty object off. `Faults` is in the application, and does what
+a service does that is in trouble; `Line` is around the whole of it, and does what a network does.
 
     {"slow": 0.5}         every call waits half a second before it is served
     {"error_every": 3}    each third call answers 503 before it has any effect
     {"hang_every": 1}     every call is left without an answer, before it has any effect
-    {"reset_every": 5}    each fifth call has its effect, then the connection is cut in mid-body
+    {"reset_every": 5}    each fifth call is served, then the line is cut in the middle of the answer
     {"paths": ["/charges"]}   which paths are meant; all but the health check by default
 
 Calls are counted from one, so a run repeats itself. A refused connection is not made here:
@@ -17,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "Line"]
 
+_CUT = "order_service.cut"
 _SPARED = ("/_faults", "/healthz")
 
 
@@ -75,10 +77,20 @@ class Faults:
             await _hang(receive)
         elif _hit(call, plan.error_every):
             await JSONResponse({"error": "injected fault"}, 503)(scope, receive, send)
-        elif _hit(call, plan.reset_every):
-            await self.app(scope, receive, _cut(send))
         else:
+            scope[_CUT] = _hit(call, plan.reset_every)
             await self.app(scope, receive, send)
+
+
+class Line:
+    """ASGI middleware around all others: cuts the answers that the plan of `Faults` gives up."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything through, but for half of such an answer's body."""
+        await self.app(scope, receive, _cut(scope, send) if scope["type"] == "http" else send)
 
 
 def _hit(call: int, every: int) -> bool:
@@ -91,12 +103,12 @@ async def _hang(receive: Receive) -> None:
         pass
 
 
-def _cut(send: Send) -> Send:
+def _cut(scope: Scope, send: Send) -> Send:
     """Let half of the first piece of the body out, then break off."""
 
     async def cut(message: Message) -> None:
         body = message.get("body", b"")
-        if not body:
+        if not body or not scope.get(_CUT):
             await send(message)
             return
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})

@@ -72,15 +72,15 @@ class Fleet:
 
     def launch(self, name: str) -> None:
         """Start one service; it is not ready yet."""
-        command = [sys.executable, "-m", "uvicorn", f"examples.order_service.{name}:app"]
+        command = [sys.executable, "-m", "uvicorn", f"examples.order_service.{name}:served"]
         command += ["--host", "127.0.0.1", "--port", str(self.ports[name])]
         command += ["--no-access-log", "--timeout-graceful-shutdown", "4"]
         with self._lock, (self.folder / f"{name}.log").open("ab") as log:
             if self._closed:
                 raise FleetError(f"{name} is not started: the fleet has been closed")
-            self.processes[name] = subprocess.Popen(
-                command, cwd=ROOT, env={**self.environ, "OTEL_SERVICE_NAME": name}, stdout=log, stderr=log
-            )
+            answers = f"sqlite:///{self.folder.absolute()}/{name}.answers.sqlite"  # those of this run alone
+            environ = {"HANDRAIL_IDEMPOTENCY_STORE": answers, **self.environ, "OTEL_SERVICE_NAME": name}
+            self.processes[name] = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
 
     def wait_healthy(self, name: str) -> None:
         """Wait until a service answers its health check."""

@@ -9,7 +9,7 @@ from starlette.routing import Mount, Route
 from handrail import protect
 
 from .database import connect, transaction
-from .faults import Faults
+from .faults import Faults, Line
 
 db = connect(
     "inventory",
@@ -78,3 +78,4 @@ app = Starlette(
     middleware=[Middleware(Faults)],
 )
 app = protect(app)
+served = Line(app)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from handrail import protect
 
 from .database import connect
-from .faults import Faults
+from .faults import Faults, Line
 
 INVENTORY = os.environ.get("INVENTORY_URL", "http://127.0.0.1:8001")
 PAYMENT = os.environ.get("PAYMENT_URL", "http://127.0.0.1:8002")
@@ -103,3 +103,4 @@ app = Starlette(
     middleware=[Middleware(Faults)],
 )
 app = protect(app)
+served = Line(app)

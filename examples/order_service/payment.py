@@ -9,7 +9,7 @@ from starlette.routing import Route
 from handrail import protect
 
 from .database import connect, transaction
-from .faults import Faults
+from .faults import Faults, Line
 
 DECLINED = "4000000000000002"
 
@@ -71,3 +71,4 @@ app = Starlette(
     middleware=[Middleware(Faults)],
 )
 app = protect(app)
+served = Line(app)

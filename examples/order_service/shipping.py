@@ -9,7 +9,7 @@ from starlette.routing import Route
 from handrail import protect
 
 from .database import connect
-from .faults import Faults
+from .faults import Faults, Line
 
 db = connect(
     "shipping",
@@ -50,3 +50,4 @@ app = Starlette(
     middleware=[Middleware(Faults)],
 )
 app = protect(app)
+served = Line(app)

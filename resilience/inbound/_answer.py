@@ -9,8 +9,9 @@ from math import ceil
 from .. import errors
 from ..backoff import retry_after_seconds
 from ..classify import RELAYED
+from ..keyed import IN_FLIGHT, REFUSED
 from ..outbound.failure import failure_of
-from ._status_errors import refusal_of
+from ._status_errors import Refusal, refusal_of
 
 __all__ = ["Answer", "answer_to"]
 
@@ -28,6 +29,9 @@ _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 
 OVERLOADED = (b"x-envoy-overloaded", b"true")
 """Says to the caller: do not retry (Envoy's router). So that retries are not multiplied from hop to hop."""
+
+_UNDECIDED = frozenset({IN_FLIGHT, "interrupted", "not-kept"})
+"""Reasons for which a dependency refuses a key that are no mistake of the service's."""
 
 _LONGEST = 2**31
 """Seconds, 68 years: RFC 9111, 1.2.2 gives it as the largest of all numbers of seconds."""
@@ -146,8 +150,12 @@ def _answer_to_leaf(error: BaseException, clean: Callable[[str], str]) -> Answer
 def _answer_to_status(error: BaseException) -> Answer | None:
     """The error of `response.raise_for_status()`."""
     refusal = refusal_of(error)
-    status = None if refusal is None else _STATUSES.get(refusal.status)
-    if refusal is None or status is None:
+    if refusal is None:
+        return None
+    if (reason := refusal.headers.get(REFUSED)) in _UNDECIDED:
+        return _answer_to_key(refusal, reason)
+    status = _STATUSES.get(refusal.status)
+    if status is None:
         return None
     detail = f"{refusal.target} answered {refusal.status}"
     again = refusal.failure is not None and refusal.failure.used_up
@@ -156,6 +164,15 @@ def _answer_to_status(error: BaseException) -> Answer | None:
     overloaded = refusal.headers.get("x-envoy-overloaded") == "true" or again
     kind = f"dependency-{refusal.status}"
     return Answer(status, kind, detail, None, refusal.target, _wait(refusal.headers), overloaded=overloaded)
+
+
+def _answer_to_key(refusal: Refusal, reason: str) -> Answer:
+    """The service gave a key, and was answered about that: it does not say what became of the request."""
+    detail = f"{refusal.target} answered {refusal.status}: the Idempotency-Key of the request is {reason}"
+    wait = _wait(refusal.headers)
+    if reason != IN_FLIGHT:
+        detail += "; it may have been carried out"
+    return Answer(503, "dependency-key", detail, "idempotency", refusal.target, wait, overloaded=reason != IN_FLIGHT)
 
 
 def _wait(headers: Mapping[str, str]) -> float | str | None:

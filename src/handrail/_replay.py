@@ -1,6 +1,7 @@
 """Where this process keeps its answers to keyed requests, as its settings want it."""
 
 import functools
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -70,12 +71,12 @@ class Replaying:
 def courier(settings: Settings) -> "Courier | None":
     """What leads to the store of this process, or None where keys mean nothing.
 
-    Its thread begins with the first POST or PATCH. Under pytest `auto` is off: a test that sends a fixed key would
-    get the answer of its last run. Raises SettingsError where a library is missing or cannot use the URL; whether the
-    server is there is no matter.
+    Its thread begins with the first POST or PATCH. Under pytest, and in what it starts, `auto` is off: a test that
+    sends a fixed key would get the answer of its last run. Raises SettingsError where a library is missing or cannot
+    use the URL; whether the server is there is no matter.
     """
     wanted = settings.idempotency.idempotency_store
-    if wanted == OFF or (wanted == AUTO and "pytest" in sys.modules):
+    if wanted == OFF or (wanted == AUTO and _tested()):
         return None
     from .resilience.replay.courier import Courier
 
@@ -101,6 +102,10 @@ def sqlite_path(settings: Settings) -> "Path | None":
         name = quote(settings.tracing.service_name, safe=" ")[:_LONGEST_NAME]
         return settings.state / "idempotency" / f"{name}.sqlite3"
     return Path(unquote(wanted.removeprefix(_SQLITE))) if wanted.startswith(_SQLITE) else None
+
+
+def _tested() -> bool:
+    return "pytest" in sys.modules or "PYTEST_VERSION" in os.environ
 
 
 def backend(settings: Settings) -> Callable[[], Backend]:

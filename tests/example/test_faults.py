@@ -10,8 +10,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from examples.order_service.faults import Faults
+from examples.order_service.faults import Faults, Line
 
 Sent = list[dict[str, object]]
 
@@ -25,7 +26,7 @@ def make(effects: list[str]) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(Faults)])
 
 
-async def call(app: Starlette, *paths: str, **plan: object) -> AsyncIterator[httpx.Response]:
+async def call(app: ASGIApp, *paths: str, **plan: object) -> AsyncIterator[httpx.Response]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
         (await client.put("/_faults", json=plan)).raise_for_status()
         for path in paths:
@@ -67,7 +68,7 @@ def test_an_unknown_fault_is_refused() -> None:
         statuses(make([]), "/charges", eror_every=1)
 
 
-async def raw(app: Starlette, plan: dict[str, object], sent: Sent, *, leaves: asyncio.Event) -> None:
+async def raw(app: ASGIApp, plan: dict[str, object], sent: Sent, *, leaves: asyncio.Event) -> None:
     async for _ in call(app, **plan):
         pass
 
@@ -87,13 +88,13 @@ async def raw(app: Starlette, plan: dict[str, object], sent: Sent, *, leaves: as
 
 
 def test_a_reset_comes_after_the_effect_and_in_the_middle_of_the_body() -> None:
-    """The headers promise the whole body, half of it leaves, then the application breaks off."""
+    """The headers promise the whole body, half of it leaves, then the line breaks off."""
     effects: list[str] = []
     sent: Sent = []
 
     async def run() -> None:
         with pytest.raises(ConnectionResetError):
-            await raw(make(effects), {"reset_every": 1}, sent, leaves=asyncio.Event())
+            await raw(Line(make(effects)), {"reset_every": 1}, sent, leaves=asyncio.Event())
 
     asyncio.run(run())
     start, half = sent

@@ -24,6 +24,7 @@ ENVIRON = {
     "HANDRAIL_BREAKER_MINIMUM_CALLS": "8",
     "HANDRAIL_BREAKER_WINDOW": "60",
     "HANDRAIL_BREAKER_OPEN_FOR": "60",
+    "HANDRAIL_IDEMPOTENCY_KEYS": "off",  # a shipment without a key is not asked for twice
     "HANDRAIL_BLOCKED_LOOP": "0",  # a busy machine holds the loops of all: no event of the orders
 }
 

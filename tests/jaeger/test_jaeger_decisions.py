@@ -30,7 +30,13 @@ def test_attempts_are_siblings_with_a_count(story: Story) -> None:
     assert [span.attributes["http.response.status_code"] for span in attempts] == [503, 201, 201]
     served = {span.parent_id: span for span in trace.spans if span.service == "payment"}
     outcomes = [served[attempt.span_id].attributes.get("error.type") for attempt in attempts]
-    assert outcomes == ["503", "ConnectionResetError", None]
+    assert outcomes == ["503", None, None]  # the second was carried out, and its answer lost on the way
+    replayed = served[attempts[2].span_id]
+    (met,) = [event.attributes for event in replayed.events if event.name == "handrail.idempotency.met"]
+    assert (met["handrail.idempotency.outcome"], met["handrail.idempotency.first_trace"]) == (
+        "replayed",
+        story.retried.trace_id,
+    )
     ends = [attempt.end for attempt in attempts]
     assert all(end <= after.start for end, after in zip(ends, attempts[1:], strict=False))
 

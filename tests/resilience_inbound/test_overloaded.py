@@ -68,3 +68,26 @@ def test_retries_that_the_budget_refused_are_not_made_by_others() -> None:
     call = wire.call()
     Registry(settings, Tools(clock=clock)).pipeline("http", "peer", 80).pipeline.run_sync(call)
     assert (wire.sent, Failure.of(call).used_up) == ([1], True)
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "not-kept"])
+def test_a_key_of_the_service_that_was_refused_for_good(reason: str) -> None:
+    """Nobody knows what became of the request: 503 that says so and is not repeated, instead of a bare 500."""
+    answer = answer_to(refused(409, 1, **{"idempotency-key-refused": reason, "x-envoy-overloaded": "true"}))
+    assert answer is not None
+    assert (answer.status, answer.kind, answer.overloaded) == (503, "dependency-key", True)
+    assert answer.detail.endswith(f"the Idempotency-Key of the request is {reason}; it may have been carried out")
+
+
+def test_a_key_of_the_service_that_is_in_flight() -> None:
+    """503 with the peer's Retry-After: whoever asks later gets the answer."""
+    answer = answer_to(refused(409, 1, **{"idempotency-key-refused": "in-flight", "retry-after": "1"}))
+    assert answer is not None
+    assert (answer.status, answer.retry_after, answer.overloaded) == (503, 1.0, False)
+
+
+@pytest.mark.parametrize(("status", "reason"), [(422, "reused"), (400, "invalid"), (409, None)])
+def test_a_mistake_of_the_service_stays_one(status: int, reason: str | None) -> None:
+    """A key used twice or malformed, and a conflict that is no word about keys: the service's own 500."""
+    headers = {} if reason is None else {"idempotency-key-refused": reason}
+    assert answer_to(refused(status, 1, **headers)) is None

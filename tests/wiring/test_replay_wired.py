@@ -60,6 +60,8 @@ def test_auto_is_off_under_pytest_alone(tmp_path: Path, monkeypatch: pytest.Monk
     settings = load({}, {"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
     assert courier(settings) is None
     monkeypatch.delitem(sys.modules, "pytest")
+    assert courier(settings) is None  # a server that a test has started
+    monkeypatch.delenv("PYTEST_VERSION")
     found = courier(settings)
     assert found is not None
     found.end()
