@@ -55,8 +55,8 @@ IN_FLIGHT_YET = Refusal(
 REUSED = _final(
     422,
     "idempotency-key-reused",
-    "this Idempotency-Key was used for another request (its body, query, content type or cookies differ): "
-    "send a new key with a new request",
+    "this Idempotency-Key was used for another request (its body, query, content type, cookies or credentials differ): "
+    "send a new key with a new request; if it is the same one, look whether it was carried out",
     "mismatch",
     "reused",
 )

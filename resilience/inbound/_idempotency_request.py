@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ..keyed import STORE
+from ._idempotency_caller import caller_of
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -26,6 +27,7 @@ _PASSING = re.compile(
     r"|_uet[sv]id|_cl(ck|sk)|_dd_s|__cf_bm|_cfuvid|AWSALB(APP-\d|CORS|TG|TGCORS)?"
 ).fullmatch
 """Cookies that name no person and change by themselves: analytics, load balancers, bot checks."""
+_BOUNDARY = re.compile(rb'multipart/.*;[ \t]*boundary="?([^";\s]{8,70})"?.*', re.IGNORECASE).fullmatch
 
 
 class InvalidKey(ValueError):
@@ -36,9 +38,10 @@ class InvalidKey(ValueError):
 class Asked:
     """A request with a key. `digest` is the 32 bytes under which a store knows it; nothing else of it leaves here.
 
-    Two requests are the same if `asked` (query and content type), `cookies` and the body are; `length` is what
-    Content-Length says of that. `store` is the one that the caller relies on, None where it does not say. `host` is
-    the Host as it was sent.
+    Two requests are the same if `asked` (query and content type), `cookies` (and credentials that change, see
+    `caller_of`) and the body are; `length` is what Content-Length says of that, and `boundary` is that of a form, which
+    is another one each time that it is written (empty: it is none). `store` is the one that the caller relies on, None
+    where it does not say. `host` is the Host as it was sent.
     """
 
     key: str
@@ -46,6 +49,7 @@ class Asked:
     asked: str
     cookies: str
     length: int | None
+    boundary: bytes
     store: str | None
     host: bytes
 
@@ -72,16 +76,28 @@ class Reading:
             if name in self._wanted:
                 found.setdefault(name, []).append(value)
         key = _key(found[KEY])
-        who = [part for name in self._callers for part in (name, *_counted(found.get(name)))]
-        what = (*_counted(found.get(b"content-type")), *_counted(found.get(b"content-encoding")))
+        who: list[bytes] = []
+        changing: list[bytes] = []
+        for name in self._callers:
+            who.append(name)
+            for one in _counted(found.get(name)):
+                caller = caller_of(one)
+                who.append(one if caller is None else b"caller " + caller)
+                changing += () if caller is None else (one,)
+        kinds = found.get(b"content-type")
+        form = _BOUNDARY(kinds[0]) if kinds is not None and len(kinds) == 1 else None
+        if form is not None:
+            kinds = [form.string.replace(form[1], b"")]
+        what = (*_counted(kinds), *_counted(found.get(b"content-encoding")))
         store = found.get(STORE.encode())
         length = found.get(b"content-length", [b""])[0]
         return Asked(
             key=key,
             digest=_digest(32, scope["method"].encode(), _path(scope), *who, key.encode()),
             asked=_digest(16, scope.get("query_string", b""), *what).hex(),
-            cookies=_cookies(found.get(b"cookie")),
+            cookies=_cookies(found.get(b"cookie"), changing),
             length=int(length) if length.isdigit() and len(length) < 16 else None,
+            boundary=b"" if form is None else form[1],
             store=None if store is None else store[0].decode("latin-1").strip().strip('"'),
             host=found.get(b"host", [b""])[0],
         )
@@ -113,16 +129,20 @@ def _counted(values: list[bytes] | None) -> list[bytes]:
     return [b"0"] if values is None else [str(len(values)).encode(), *values]
 
 
-def _cookies(values: list[bytes] | None) -> str:
-    """A digest of the cookies that may tell who somebody is, in any order; empty where there are none."""
+def _cookies(values: list[bytes] | None, changing: list[bytes]) -> str:
+    """A digest of the cookies that may tell who somebody is, in any order, and of credentials that change; empty where
+    there are none.
+    """
     if values is None:
-        return ""
+        return _digest(16, b"", *changing).hex() if changing else ""
     crumbs = sorted(
         crumb
         for value in values
         for one in value.split(b";")
         if (crumb := one.strip()) and not _PASSING(crumb.partition(b"=")[0].decode("latin-1"))
     )
+    if changing:
+        crumbs += [b"", *changing]
     return _digest(16, *crumbs).hex() if crumbs else ""
 
 

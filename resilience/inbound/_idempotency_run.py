@@ -108,7 +108,7 @@ class Running:
         self._said = said
         self._trace = trace
         self._called = called
-        self._body = BodyRead()
+        self._body = BodyRead(asked.boundary)
         self._calls = Calls()
         self._settled = False
         self._deaf = False

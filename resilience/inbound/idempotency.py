@@ -44,7 +44,8 @@ __all__ = ["Idempotency", "drain", "idempotency_key"]
 BEGUN_WITHIN = 2.0
 """Seconds that a request waits for the store before it is begun."""
 COMPARED_WITHIN = 30.0
-"""Seconds in which the body of a repeated request must come."""
+"""Seconds in which the body of a repeated request must come, and one more for each `SLOWEST` bytes."""
+SLOWEST = 65_536
 
 _METHODS = frozenset({"POST", "PATCH"})
 _MARK = "handrail.idempotency"
@@ -231,8 +232,8 @@ class Idempotency:
             refusal = REUSED
         else:
             try:
-                with self._clock.timeout(COMPARED_WITHIN):
-                    same = await same_body(receive, record, asked.length)
+                with self._clock.timeout(COMPARED_WITHIN + record.read // SLOWEST):
+                    same = await same_body(receive, record, asked.length, asked.boundary)
             except Gone:
                 return
             except TimeoutError:
