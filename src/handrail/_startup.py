@@ -10,7 +10,7 @@ def start() -> None:
     """The same as `import handrail.auto`, at a point where an exception would be swallowed.
 
     Wrong settings end the process with exit code 2 and the whole message on stderr. Any other
-    failure is printed, and the process goes on without protection: a helper process of the
+    failure is printed, and the process goes on without protection: a side process of the
     service must not die of us.
     """
     from .resilience.errors import SettingsError

@@ -37,7 +37,7 @@ def test_a_request_sent_twice_acts_once() -> None:
 
 
 def test_another_key_is_another_request() -> None:
-    """And so is another path, method, caller; the host is not looked at."""
+    """A5-1: and so is another path, method, caller; the host is not looked at."""
     service = Service()
 
     async def main() -> None:
@@ -124,7 +124,7 @@ def test_while_the_first_is_at_work() -> None:
 
 
 def test_fifty_at_the_very_same_moment() -> None:
-    """One acts; each of the others is told that it is under way, or gets its answer."""
+    """A5-4: one acts; each of the others is told that it is under way, or gets its answer."""
     service = Service()
     service.layer._courier = SlowCourier(service.backend)
 
@@ -151,7 +151,7 @@ def test_fifty_at_the_very_same_moment() -> None:
     ],
 )
 def test_a_key_used_for_something_else(body: bytes, extra: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
-    """422: the body, the query, its type or the person differs; nothing is done, and no answer leaks."""
+    """A5-1, 422: the body, the query, its type or the person differs; nothing is done, and no answer leaks."""
     service = Service()
 
     async def main() -> None:
@@ -215,7 +215,7 @@ def test_answers_that_are_kept(status: int) -> None:
 
 
 def test_an_exception_frees_the_key_and_goes_up_unchanged() -> None:
-    """A1: the peer's key stays pending for ever (asgi-idempotency-header); here the next attempt acts."""
+    """A5-3: the peer's key stays pending for ever (asgi-idempotency-header); here the next attempt acts."""
     raised = ValueError("a bug")
     service = Service()
 

@@ -41,7 +41,7 @@ def twice(app: Any, **settings: Any) -> tuple[Got, Got]:
 
 
 def test_a_streamed_binary_answer() -> None:
-    """asgi-idempotency-header reads the first chunk as JSON: here any bytes in any number of chunks are kept."""
+    """A5-2: asgi-idempotency-header reads the first chunk as JSON; here any bytes in any number of chunks are kept."""
     chunks = [bytes(range(256)), b"", b"\xff" * 1000, b"end"]
     messages = [{"type": BODY, "body": chunk, "more_body": True} for chunk in chunks]
     first, second = twice(playing({"type": START, "status": 200, "headers": []}, *messages, {"type": BODY}))
