@@ -25,6 +25,8 @@ SETTLED_WITHIN = 2.0
 """Seconds that the last message of an answer waits for the store; then it goes out all the same."""
 PATIENCE = 60.0
 """Seconds for which an app is not told that its client has left: most would stop in the middle of the work."""
+SILENCE = 30.0
+"""Seconds without a piece of a body that has not ended: its client counts as gone, and its key may come again."""
 
 _log = logging.getLogger("handrail")
 _LEFT = {"type": "http.disconnect"}
@@ -169,11 +171,12 @@ class Running:
 
     async def receive(self) -> "Message":
         """The server's, but for the client's leaving: that is not told at once where the whole request is here."""
-        message: Message
+        message: Message = _LEFT
         try:
-            message = _LEFT if self._calls.over else await self._calls.make(self._receive())
+            if not self._calls.over:
+                message = await (self._calls.make(self._receive()) if self._body.whole else self._piece())
         except Cut:
-            message = _LEFT
+            pass
         if message["type"] == "http.request":
             self._body.see(message)
             return message
@@ -182,6 +185,14 @@ class Running:
             await self._patience()
         self._told = True
         return message
+
+    async def _piece(self) -> "Message":
+        """The next of the body. A line that has died without a word would hold the key for as long as it stands."""
+        try:
+            with self._clock.timeout(SILENCE):
+                return await self._calls.make(self._receive())
+        except TimeoutError:
+            return _LEFT
 
     async def send(self, message: "Message") -> None:
         """The server's; before the last message of the answer the key is settled."""
@@ -241,7 +252,7 @@ class Running:
         self._over()
         key, owner = self._begin.key, self._begin.owner
         work: Keep | Free = Free(key, owner)
-        if self._copy.done:
+        if self._copy.done and not self._is_about_a_torso():
             work = Keep(key, owner, self._record().dump(), self._begin.retention)
         try:
             done = await self._courier.ask(work, SETTLED_WITHIN)
@@ -254,6 +265,10 @@ class Running:
         self._courier.let_go(key, owner)
         if not done and work.__class__ is Keep:
             _log.warning("the answer to %s was not kept: its key is gone, or was taken over", self._called)
+
+    def _is_about_a_torso(self) -> bool:
+        """Whether it is a complaint about a body that has not come whole: the request itself was never there."""
+        return self._told and not self._body.whole and (self._copy.status or 0) >= 400
 
     def _over(self) -> None:
         self._settled = True
