@@ -14,7 +14,6 @@ __all__ = [
     "STORE",
     "Key",
     "Promise",
-    "advertised",
     "promise",
     "seen",
 ]
@@ -55,8 +54,8 @@ class Key(str):
 class Promise:
     """What a service says of keys, and to whom: somebody in between may hand it on who does not keep it.
 
-    `store`: see `advertised`. `host`: the Host of the request that was answered, None where nothing is said of it.
-    `key`: what was `seen` of its key, empty without one.
+    `store`: its name, empty where it has none. `host`: the Host of the request that was answered, None where nothing
+    is said of it. `key`: what was `seen` of its key, empty without one.
     """
 
     store: str
@@ -78,9 +77,3 @@ def promise(value: str | None) -> Promise | None:
         return None
     found: dict[str, str] = dict(_PARAMETER(mark + rest))
     return Promise(found.get("store", "")[:_LONGEST], found.get("host"), found.get("key", ""))
-
-
-def advertised(value: str | None) -> str | None:
-    """The store that an answer names, empty where it honours keys and names none; None where it does not honour."""
-    found = promise(value)
-    return None if found is None else found.store

@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import os
-import signal
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ from handrail.resilience.replay.courier import Courier
 from handrail.resilience.replay.testing import MemoryBackend
 from handrail.resilience.replay.work import Begin, Free, Held, Renew, State, Work
 from handrail.resilience.testing import FakeClock
+from tests.forked import in_child
 from tests.redis_server import until
 from tests.replay.backend_rules import begin, keep, key_of
 
@@ -408,22 +407,6 @@ def test_a_child_has_a_courier_of_its_own(courier: Courier, backend: Gated) -> N
     assert key_of(2) not in backend.rows
     assert backend.opened == 1
     assert (key_of(1), "a") in courier._rounds.held
-
-
-def in_child(does: Callable[[], None]) -> int:
-    """The exit code of a child that does that: 0, or 1 where it raises, or the signal of its alarm."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: which is what this is about
-        child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code = 1
-    try:
-        signal.alarm(60)
-        does()
-        code = 0
-    finally:
-        os._exit(code)
 
 
 def test_no_thread_to_be_had_is_a_store_away(courier: Courier, monkeypatch: pytest.MonkeyPatch, backend: Gated) -> None:

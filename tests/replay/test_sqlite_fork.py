@@ -1,10 +1,7 @@
 """A process that forks while it has the store open."""
 
 import os
-import signal
 import threading
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,27 +9,8 @@ import pytest
 from handrail.resilience.replay import sqlite
 from handrail.resilience.replay._store_errors import StoreRefused
 from handrail.resilience.replay.sqlite import SqliteStore
+from tests.forked import ended, forked, in_child
 from tests.replay.backend_rules import NEW, begin, is_busy
-
-
-def in_child(does: Callable[[], None]) -> int:
-    """Start a child that does that; its id. It exits with 0, or 1 where it raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: which is what this is about
-        child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        signal.alarm(60)
-        does()
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def ended(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_a_child_and_its_parent_do_not_take_the_log_from_each_other(tmp_path: Path) -> None:
@@ -50,7 +28,7 @@ def test_a_child_and_its_parent_do_not_take_the_log_from_each_other(tmp_path: Pa
         assert os.read(go, 1) == b"x"
         assert store.run([begin(3)]) == [NEW]
 
-    started = in_child(child)
+    started = forked(child)
     assert os.read(heard, 1) == b"x"
     is_busy(store.run([begin(2, "b")])[0])
     store.close()
@@ -77,7 +55,7 @@ def test_a_fork_waits_for_a_batch(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=busy)
     thread.start()
-    children = [in_child(lambda number=number: run_one(store, number)) for number in range(5)]  # type: ignore[misc]
+    children = [forked(lambda number=number: run_one(store, number)) for number in range(5)]  # type: ignore[misc]
     codes = [ended(child) for child in children]
     stop.set()
     thread.join(60)
@@ -103,7 +81,7 @@ def test_a_child_of_a_store_that_hangs_is_refused(tmp_path: Path, monkeypatch: p
             SqliteStore(tmp_path / "answers.db").open()
         run_one(SqliteStore(tmp_path / "other.db"), 1)
 
-    assert ended(in_child(child)) == 0
+    assert in_child(child) == 0
     store._lock.release()
     run_one(store, 1)
     store.close()

@@ -1,28 +1,11 @@
 """A child made by fork while calls are under way: it has the parent's knowledge, and none of its calls."""
 
-import os
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from handrail.resilience import Registry, ResilienceSettings, Tools
 from handrail.resilience.testing import FakeClock, ScriptedWire
-
-
-def _in_child(does: Callable[[], None]) -> int:
-    """The exit code of a child that does that: 0, or 1 where it raises, or the signal of its alarm."""
-    import signal
-
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code = 1
-    try:
-        signal.alarm(100)  # one that hangs ends
-        does()
-        code = 0
-    finally:
-        os._exit(code)
+from tests.forked import in_child
 
 
 def _registry(limit: int) -> Registry:
@@ -43,7 +26,7 @@ def test_the_places_of_the_parents_calls_are_free() -> None:
         here.breaker.reset()
         assert here.pipeline.run_sync(ScriptedWire("ok").call()).status == 200
 
-    assert _in_child(child) == 0
+    assert in_child(child) == 0
     assert len(entry.state.permits.held) == 2
 
 
@@ -73,7 +56,7 @@ def test_no_lock_of_the_parent_is_held() -> None:
             assert registry.pipeline("http", host, 80).breaker.state == "open"
 
     try:
-        assert _in_child(child) == 0
+        assert in_child(child) == 0
     finally:
         go_on.set()
         thread.join()

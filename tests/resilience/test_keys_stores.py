@@ -8,7 +8,7 @@ from handrail.resilience import Resend, ResilienceSettings, Tools
 from handrail.resilience.call import Call
 from handrail.resilience.defaults import Plan, standard
 from handrail.resilience.events import KeysHonoured, NotRetried
-from handrail.resilience.keyed import HONOURS, REFUSED, Key, advertised
+from handrail.resilience.keyed import HONOURS, REFUSED, Key, promise
 from handrail.resilience.keys import BELIEVED
 from handrail.resilience.outbound.headers import outgoing
 from handrail.resilience.testing import FakeClock, RecordingListener, Reply, ScriptedWire, run
@@ -82,7 +82,8 @@ class Bench:
 )
 def test_what_is_read_of_the_advertisement(value: str | None, store: str | None) -> None:
     """`?1` with or without the name of a store, bounded; anything else is no promise."""
-    assert advertised(value) == store
+    found = promise(value)
+    assert (None if found is None else found.store) == store
 
 
 @both

@@ -120,13 +120,14 @@ class Service:
         body: bytes | list[bytes] = b"{}",
         *headers: Header,
         got: Got | None = None,
+        left: asyncio.Event | None = None,
         receive: Any = None,
         send: Any = None,
         **extra: Any,
     ) -> Got:
-        """One request; `got` fills while it comes. Without `receive` the client stays until it has its answer."""
+        """One request; `got` fills while it comes. The client stays until it has its answer, or `left` is set."""
         got = got or Got()
-        over = asyncio.Event()
+        over = left or asyncio.Event()
         parts = [body] if isinstance(body, bytes) else list(body)
 
         async def coming() -> dict[str, Any]:

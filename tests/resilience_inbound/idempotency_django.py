@@ -32,15 +32,7 @@ async def main() -> None:
     begun, going = asyncio.Event(), asyncio.Event()
     service = Service(ASGIHandler())
     gone = asyncio.Event()
-    parts: list[Any] = [{"type": "http.request", "body": b"{}", "more_body": False}]
-
-    async def receive() -> Any:
-        if parts:
-            return parts.pop()
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    leaving = asyncio.create_task(service.post("left", receive=receive))
+    leaving = asyncio.create_task(service.post("left", left=gone))
     await begun.wait()
     gone.set()
     await asyncio.to_thread(int)

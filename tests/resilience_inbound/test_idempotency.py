@@ -9,7 +9,7 @@ import pytest
 
 from handrail.resilience.events import IdempotencyMet
 from handrail.resilience.inbound.idempotency import idempotency_key
-from handrail.resilience.keyed import advertised
+from handrail.resilience.keyed import promise
 from handrail.resilience.replay.testing import IDENTITY, DirectCourier, MemoryBackend
 from handrail.resilience.replay.work import Begin
 from handrail.resilience.testing import FakeClock, run
@@ -360,7 +360,9 @@ def test_a_replica_with_another_store() -> None:
         got = await service.post("k", b"{}", (b"idempotency-key-store", b'"fedcba9876543210"'))
         assert (got.status, got.problem) == (421, "misdirected")
         assert got.headers[b"idempotency-key-refused"] == b"misdirected"
-        assert advertised(got.headers[HONOURED].decode()) == IDENTITY
+        said = promise(got.headers[HONOURED].decode())
+        assert said is not None
+        assert said.store == IDENTITY
         assert (service.effects, service.states, service.courier.asked) == (0, [], [])
         ours = (b"idempotency-key-store", f'"{IDENTITY}"'.encode())
         assert (await service.post("k", b"{}", ours)).status == 201

@@ -178,20 +178,13 @@ def test_a_client_that_leaves_ends_nothing(make: Any, spec: str) -> None:
         till = Till()
         service = Service(make(till))
         gone = asyncio.Event()
-        parts: list[Any] = [{"type": "http.request", "body": b"{}", "more_body": False}]
-
-        async def receive() -> Any:
-            if parts:
-                return parts.pop()
-            await gone.wait()
-            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             if gone.is_set() and spec == "2.4":
                 raise OSError("the client has left")
 
         asgi = {"version": "3.0", "spec_version": spec}
-        task = asyncio.create_task(posted(service, receive=receive, send=send, asgi=asgi))
+        task = asyncio.create_task(posted(service, left=gone, send=send, asgi=asgi))
         await till.begun.wait()
         gone.set()
         for _ in range(20):

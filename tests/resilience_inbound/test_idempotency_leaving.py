@@ -212,16 +212,8 @@ def test_an_app_is_not_told_at_once_that_its_client_left() -> None:
             await answer(send, 201, b"{}")
             assert await listener == LEFT
 
-        parts = [{"type": "http.request", "body": b"{}"}]
-
-        async def receive() -> Any:
-            if parts:
-                return parts.pop()
-            await gone.wait()
-            return LEFT
-
         service.layer.app = watching
-        task = asyncio.create_task(service.post(receive=receive))
+        task = asyncio.create_task(service.post(left=gone))
         await turns(5)
         gone.set()
         await turns(5)
@@ -275,16 +267,8 @@ def test_a_stream_that_nobody_reads_ends(kind: bytes, limit: int) -> None:
                 await send({"type": BODY, "body": b"data", "more_body": True})
                 await turns(1)
 
-        parts = [{"type": "http.request", "body": b"{}"}]
-
-        async def receive() -> Any:
-            if parts:
-                return parts.pop()
-            await left.wait()
-            return LEFT
-
         service.layer.app = endless
-        task = asyncio.create_task(service.post(receive=receive))
+        task = asyncio.create_task(service.post(left=left))
         await turns(10)
         left.set()
         await task
