@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..keyed import HONOURED
-from ..replay.record import Headers, Record
+from ..replay.record import Record
+from ._idempotency_body import BodyRead
+from ._idempotency_request import Asked
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
@@ -101,12 +103,22 @@ class Copy:
         """There will be no more of it."""
         self._miss("broken_off")
 
-    def answer(self) -> tuple[int, Headers, bytes, Headers | None]:
-        """Status, headers, body and trailers, to be kept; without the last three where it is `missing`."""
-        if self.missing is not None:
-            return self.status or 0, (), b"", None
-        trailers = None if self._trailers is None else tuple(self._trailers)
-        return self.status or 0, tuple(self._headers), b"".join(self._chunks), trailers
+    def record(self, asked: Asked, read: BodyRead, trace: str | None) -> Record:
+        """It, to be kept, and what it was given to; without headers, body and trailers where it is `missing`."""
+        here = self.missing is None
+        return Record(
+            status=self.status or 0,
+            headers=tuple(self._headers) if here else (),
+            body=b"".join(self._chunks) if here else b"",
+            trailers=tuple(self._trailers) if here and self._trailers is not None else None,
+            missing=self.missing,
+            asked=asked.asked,
+            cookies=asked.cookies,
+            body_digest=read.digest(),
+            read=read.read,
+            whole=read.whole,
+            trace=trace,
+        )
 
 
 def _pairs(message: "Message") -> list[tuple[bytes, bytes]]:

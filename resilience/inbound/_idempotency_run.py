@@ -9,7 +9,6 @@ import anyio
 
 from ..clock import Clock
 from ..replay.courier import StoreAway
-from ..replay.record import Record
 from ..replay.work import Begin, Free, Held, Keep, Work
 from ._idempotency_answer import Copy, with_header
 from ._idempotency_body import BodyRead
@@ -253,7 +252,8 @@ class Running:
         key, owner = self._begin.key, self._begin.owner
         work: Keep | Free = Free(key, owner)
         if self._copy.done and not self._is_about_a_torso():
-            work = Keep(key, owner, self._record().dump(), self._begin.retention)
+            record = self._copy.record(self._asked, self._body, self._trace)
+            work = Keep(key, owner, record.dump(), self._begin.retention)
         try:
             done = await self._courier.ask(work, SETTLED_WITHIN)
         except StoreAway:
@@ -279,19 +279,3 @@ class Running:
         if not self._settled:
             self._over()
             self._courier.let_go(self._begin.key, self._begin.owner)
-
-    def _record(self) -> Record:
-        status, headers, body, trailers = self._copy.answer()
-        return Record(
-            status=status,
-            headers=headers,
-            body=body,
-            trailers=trailers,
-            missing=self._copy.missing,
-            asked=self._asked.asked,
-            cookies=self._asked.cookies,
-            body_digest=self._body.digest(),
-            read=self._body.read,
-            whole=self._body.whole,
-            trace=self._trace,
-        )

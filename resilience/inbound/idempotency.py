@@ -8,19 +8,18 @@ honoured, so that callers under handrail give them by themselves.
 import logging
 import operator
 import os
-import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ..clock import Clock, SystemClock
 from ..events import IdempotencyMet, Listener
-from ..keyed import HONOURED, HONOURS, seen
 from ..replay.courier import StoreAway
 from ..replay.record import Record, Unreadable
 from ..replay.settings import IdempotencySettings
 from ..replay.work import Begin, Free, Held, State
-from ._idempotency_answer import Copy, replay, with_header
+from ._idempotency_answer import Copy, replay
 from ._idempotency_body import Gone, same_body
+from ._idempotency_promise import Saying, saying
 from ._idempotency_refusals import (
     BODY_SLOW,
     IN_FLIGHT_YET,
@@ -37,7 +36,7 @@ from ._idempotency_run import Courier, Running, current_key
 from ._idempotency_task import outlive
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Idempotency", "drain", "idempotency_key"]
 
@@ -49,7 +48,6 @@ SLOWEST = 65_536
 
 _METHODS = frozenset({"POST", "PATCH"})
 _MARK = "handrail.idempotency"
-_HOST = re.compile(rb"[\w.:\[\]-]{1,255}").fullmatch
 _UNKEEPABLE = ("http.response.pathsend", "http.response.zerocopysend")
 _log = logging.getLogger("handrail")
 
@@ -98,8 +96,7 @@ class Idempotency:
         self._clock = clock or SystemClock()
         self._path_of = path_of
         self._reading = Reading(self._settings.idempotency_callers)
-        self._said: tuple[bytes, bytes] = (b"", b"")
-        self._said_of: tuple[str, bytes] | None = None
+        self._promise = Saying(courier)
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
@@ -114,8 +111,8 @@ class Idempotency:
                 return self._keyed(scope, receive, send)
             if name == b"host":
                 host = value
-        said = self._saying(host)
-        return self.app(scope, receive, send if said is None else _saying(send, said))
+        said = self._promise.header(host)
+        return self.app(scope, receive, send if said is None else saying(send, said))
 
     async def _apart(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """A request within another one's context (a call within the process, pipelining) has not that one's key."""
@@ -139,7 +136,7 @@ class Idempotency:
         except InvalidKey as error:
             await self._refuse(invalid(str(error)), scope, send)
             return
-        if self._elsewhere(asked):
+        if self._promise.elsewhere(asked):
             await self._refuse(MISDIRECTED, scope, send, asked)
             return
         begin = self._begin(asked)
@@ -187,7 +184,7 @@ class Idempotency:
     async def _first(
         self, begin: Begin, asked: Asked, held: Held, scope: "Scope", receive: "Receive", send: "Send"
     ) -> None:
-        if self._elsewhere(asked):  # known only now
+        if self._promise.elsewhere(asked):  # known only now
             self._courier.tell(Free(begin.key, begin.owner))
             await self._refuse(MISDIRECTED, scope, send, asked)
             return
@@ -216,7 +213,7 @@ class Idempotency:
             copy=Copy(settings.idempotency_answer_max, settings.idempotency_cookies),
             courier=self._courier,
             clock=self._clock,
-            said=self._saying(asked.host, asked),
+            said=self._promise.header(asked.host, asked),
             trace=self._trace_id(),
             called=f"{scope['method']} {self._path_of(scope)}",
         )
@@ -244,7 +241,7 @@ class Idempotency:
             await self._refuse(refusal, scope, send, asked, record.trace)
             return
         self._tell(scope, asked, "replayed", record.trace)
-        await replay(record, scope, send, self._saying(asked.host, asked))
+        await replay(record, scope, send, self._promise.header(asked.host, asked))
 
     async def _refuse(
         self, refusal: Refusal, scope: "Scope", send: "Send", asked: Asked | None = None, trace: str | None = None
@@ -254,7 +251,7 @@ class Idempotency:
         _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, answer.detail)
         body = answer.body(self._trace_id())
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
-        said = self._saying(host, asked)
+        said = self._promise.header(host, asked)
         headers = refusal.headers(body) if said is None else [*refusal.headers(body), said]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -262,32 +259,3 @@ class Idempotency:
     def _tell(self, scope: "Scope", asked: Asked | None, outcome: str, trace: str | None = None) -> None:
         key = "" if asked is None else asked.short
         self._emit(IdempotencyMet("", scope["method"], key, outcome, trace or ""))
-
-    def _elsewhere(self, asked: Asked) -> bool:
-        """Whether the caller relies on another store than ours, as far as ours is known."""
-        identity = self._courier.identity
-        return asked.store is not None and identity is not None and asked.store != identity
-
-    def _saying(self, host: bytes, asked: Asked | None = None) -> tuple[bytes, bytes] | None:
-        """The header that says which store we have, and to whom: see `Promise`. None while the store is away: no key
-        would be worth anything.
-        """
-        identity = self._courier.identity
-        if identity is None:
-            return None
-        if (identity, host) != self._said_of:
-            known = host if _HOST(host) else b""
-            self._said = (HONOURS.encode(), b'%b;store="%b";host="%b"' % (HONOURED.encode(), identity.encode(), known))
-            self._said_of = (identity, host)
-        if asked is None or asked.store is None:
-            return self._said
-        return self._said[0], b'%b;key="%b"' % (self._said[1], seen(asked.key).encode())
-
-
-def _saying(send: "Send", said: tuple[bytes, bytes]) -> "Send":
-    def sent(message: "Message") -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": with_header(message.get("headers", ()), said)}
-        return send(message)
-
-    return sent
