@@ -1,7 +1,9 @@
 """The file of a SQLite store: made once by whoever comes first, refused where it cannot be what it should."""
 
+import os
 import secrets
 import sqlite3
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -10,7 +12,7 @@ from pathlib import Path
 from ._sqlite_fork import check
 from ._store_errors import StoreRefused
 
-__all__ = ["LAYOUT", "opened"]
+__all__ = ["LAYOUT", "opened", "others"]
 
 LAYOUT = 1
 """`PRAGMA user_version` of the tables below."""
@@ -57,6 +59,11 @@ def _opened(path: Path) -> sqlite3.Connection:
         raise StoreRefused(
             f"{path} is on a network file system ({kind}), where SQLite's log does not work: choose a file on a local "
             "disk, or redis:// or postgresql:// where several machines share a store"
+        )
+    if foreign := others(path, os.geteuid() if hasattr(os, "geteuid") else None):
+        raise StoreRefused(
+            f"{foreign} belongs to another user, in a folder where anybody may put things: he could read answers, and "
+            "write some. Give the service a home or XDG_STATE_HOME, or set idempotency_store to another file"
         )
     check(path)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -126,6 +133,21 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
 def _one(connection: sqlite3.Connection, statement: str) -> object:
     row = connection.execute(statement).fetchone()
     return row[0] if row else None
+
+
+def others(path: Path, user: int | None) -> Path | None:
+    """The file, or a folder on the way to it, that stands in a shared folder (as /tmp is: sticky) and is neither the
+    user's nor root's; None where there is none, or users have no numbers.
+    """
+    if user is None:
+        return None
+    for one in (path, *path.parents):
+        try:
+            if one.parent.stat().st_mode & stat.S_ISVTX and one.lstat().st_uid not in (0, user):
+                return one
+        except OSError:
+            continue  # not there yet, and so nobody's; or not to be seen, and then not to be opened
+    return None
 
 
 def _network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
