@@ -24,7 +24,7 @@ class Saying:
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
-        self._last = ("", b"", (b"", b""))
+        self._last: tuple[str | None, bytes, tuple[bytes, bytes]] = (None, b"", (b"", b""))
         """Store, Host, and what is said to it: one object, since several loops may come here at a time."""
 
     def header(self, host: bytes, asked: Asked | None = None) -> tuple[bytes, bytes] | None:
