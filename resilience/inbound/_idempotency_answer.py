@@ -16,7 +16,7 @@ __all__ = ["REPLAYED", "Copy", "replay", "with_header"]
 REPLAYED = (b"idempotent-replayed", b"true")
 """Says that an answer was given before: Stripe's name for it."""
 
-_FREED = frozenset({401, 403, 408, 421, 425, 429})
+_FREED = frozenset({401, 403, 404, 405, 408, 421, 425, 429})
 """Not carried out, or not yet: the same request may be answered otherwise when it comes again. So are all of 5xx."""
 _HOP = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"date"})
 """Of one connection (RFC 9110, 7.6.1) or of one moment: the server that sends it again writes its own."""

@@ -13,17 +13,35 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import FrameType
 
     from ._wire import Process
     from .resilience.inbound.idempotency import Idempotency
     from .resilience.replay.courier import Courier
 
-__all__ = ["AUTO", "OFF", "Backend", "Replaying", "backend", "courier", "sqlite_path"]
+__all__ = ["AUTO", "OFF", "Backend", "Replaying", "backend", "courier", "place", "sqlite_path"]
 
 AUTO = "auto"
 OFF = "off"
 _SQLITE = "sqlite:///"
 _LONGEST_NAME = 200
+_PASSED = frozenset(
+    {"handrail", "importlib", "_frozen_importlib", "_frozen_importlib_external", "functools", "contextlib", "wrapt"}
+    | {"site", "sitecustomize"}
+)
+    {
+        "handrail",
+        "importlib",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "functools",
+        "contextlib",
+        "wrapt",
+        "site",
+        "sitecustomize",
+    }
+)
+"""Whose code stands between the service's and ours when that is switched on."""
 
 _running: "list[Courier]" = []
 
@@ -80,7 +98,7 @@ def courier(settings: Settings) -> "Courier | None":
         return None
     from .resilience.replay.courier import Courier
 
-    make = backend(settings)
+    make = backend(settings, place())
     make()
 
     def connect() -> Backend:
@@ -93,13 +111,15 @@ def courier(settings: Settings) -> "Courier | None":
     return made
 
 
-def sqlite_path(settings: Settings) -> "Path | None":
-    """The file, where it is one. Relative paths of a URL are those of the working folder."""
+def sqlite_path(settings: Settings, where: str) -> "Path | None":
+    """The file, where it is one, for a service that is protected at `where`. Relative paths of a URL are those of the
+    working folder.
+    """
     from pathlib import Path
 
     wanted = settings.idempotency.idempotency_store
     if wanted == AUTO:
-        name = quote(settings.tracing.service_name, safe=" ")[:_LONGEST_NAME]
+        name = quote(_service(settings, where), safe=" *")[:_LONGEST_NAME]
         return settings.state / "idempotency" / f"{name}.sqlite3"
     return Path(unquote(wanted.removeprefix(_SQLITE))) if wanted.startswith(_SQLITE) else None
 
@@ -108,11 +128,37 @@ def _tested() -> bool:
     return "pytest" in sys.modules or "PYTEST_VERSION" in os.environ
 
 
-def backend(settings: Settings) -> Callable[[], Backend]:
-    """What makes the store. Called, it raises SettingsError where a library is missing or cannot use the URL."""
+def place() -> str:
+    """The file of the code that protects the service: two services of one folder have one name, unless they are given
+    some, and must not have each other's answers.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] in _PASSED:
+        frame = frame.f_back
+    if frame is None:
+        return ""
+    from pathlib import Path
+
+    file = Path(frame.f_code.co_filename)
+    try:
+        return str(file.absolute().relative_to(Path.cwd()).with_suffix(""))
+    except (OSError, ValueError):  # no working folder, or not in it
+        return str(frame.f_globals.get("__name__", ""))
+
+
+def _service(settings: Settings, where: str) -> str:
+    """Whose answers they are: the name that the service was given, else the one that was found, and the place."""
+    name, source = settings.tracing.service_name, settings.origins.get("service_name", "")
+    return f"{name} {where}".strip() if source.startswith(("default", "pyproject.toml [project]")) else name
+
+
+def backend(settings: Settings, where: str) -> Callable[[], Backend]:
+    """What makes the store, for a service that is protected at `where`. Called, it raises SettingsError where a library
+    is missing or cannot use the URL.
+    """
     wanted, most = settings.idempotency.idempotency_store, settings.idempotency.idempotency_store_max
-    service = settings.tracing.service_name
-    path = sqlite_path(settings)
+    service = _service(settings, where)
+    path = sqlite_path(settings, where)
     if path is not None:
         from .resilience.replay.sqlite import SqliteStore
 

@@ -19,7 +19,7 @@ def doctor(folder: Path, store: str) -> tuple[dict[str, object] | None, list[tup
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """The first POST makes it: doctor says where it will be."""
     found, said = doctor(tmp_path, "auto")
-    path = tmp_path / "state" / "handrail" / "idempotency" / f"{tmp_path.name}.sqlite3"
+    path = tmp_path / "state" / "handrail" / "idempotency" / f"{tmp_path.name} *.sqlite3"
     assert found == {"where": str(path), "reachable": True}
     assert said == []
     assert not path.exists()

@@ -180,7 +180,7 @@ def test_cookies_that_tell_no_person_do_not_count() -> None:
     run(main(), service.clock)
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 401, 403, 408, 421, 425, 429])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 401, 403, 404, 405, 408, 421, 425, 429])
 def test_answers_that_free_the_key(status: int) -> None:
     """It was not carried out, or not yet: the same request may come again, and acts."""
     service = Service()
@@ -198,7 +198,7 @@ def test_answers_that_free_the_key(status: int) -> None:
     assert (service.effects, service.outcomes, service.courier.held) == (2, ["replayed"], 0)
 
 
-@pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 409, 422])
+@pytest.mark.parametrize("status", [200, 204, 302, 400, 402, 409, 422])
 def test_answers_that_are_kept(status: int) -> None:
     """Also a refusal of the app's own: it would be the same again."""
 

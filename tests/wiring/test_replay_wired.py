@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 import handrail
 from handrail import SettingsError, _wire
-from handrail._replay import courier, sqlite_path
+from handrail._replay import courier, place, sqlite_path
 from handrail._unguarded import _own
 from handrail.settings import Overrides, load
 
@@ -70,8 +70,37 @@ def test_auto_is_off_under_pytest_alone(tmp_path: Path, monkeypatch: pytest.Monk
 def test_auto_is_a_file_of_the_service_in_the_state_folder(tmp_path: Path) -> None:
     """One for each service; a name that is no file name is written so that it is one."""
     environ = {"XDG_STATE_HOME": str(tmp_path)}
-    path = sqlite_path(load({"service_name": "shop/../orders"}, environ, tmp_path))
+    path = sqlite_path(load({"service_name": "shop/../orders"}, environ, tmp_path), "main")
     assert path == tmp_path / "handrail" / "idempotency" / "shop%2F..%2Forders.sqlite3"
+
+
+@pytest.mark.parametrize("project", ["", '[project]\nname = "shop"\nversion = "1"\n'])
+def test_two_services_of_one_folder_have_two_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: str
+) -> None:
+    """A name that was found, not given, is that of both: the file that protects each tells them apart."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(project)
+    found = []
+    for file in ("order.py", "pay.py"):
+        names: dict[str, object] = {"__name__": "main", "place": place}
+        exec(compile("found = place()", str(tmp_path / file), "exec"), names)
+        found.append(str(names["found"]))
+    settings = load({}, {"XDG_STATE_HOME": str(tmp_path)}, tmp_path)
+    paths = [sqlite_path(settings, where) for where in found]
+    name = "shop" if project else tmp_path.name
+    folder = tmp_path / "handrail" / "idempotency"
+    assert paths == [folder / f"{name} order.sqlite3", folder / f"{name} pay.sqlite3"]
+
+
+def test_a_service_outside_of_the_folder_is_known_by_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed in site-packages, say: where that stands differs from machine to machine."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "shop.main", "place": place}
+    exec(compile("found = place()", "/opt/site-packages/shop/main.py", "exec"), names)
+    assert names["found"] == "shop.main"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +109,7 @@ def test_auto_is_a_file_of_the_service_in_the_state_folder(tmp_path: Path) -> No
 )
 def test_a_url_of_a_file(url: str, path: str | None, tmp_path: Path) -> None:
     """As SQLAlchemy writes them: three slashes and a path, which may be absolute."""
-    found = sqlite_path(load({"idempotency_store": url}, {}, tmp_path))
+    found = sqlite_path(load({"idempotency_store": url}, {}, tmp_path), "main")
     assert found == (None if path is None else Path(path))
 
 

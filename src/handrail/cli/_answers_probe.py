@@ -10,6 +10,8 @@ from ._findings import Finding
 
 __all__ = ["Answers", "answers"]
 
+ANY = "*"
+"""In the place of the file that protects the service, which is not known here."""
 PATIENCE = 3.0
 """Seconds that the store has for an answer."""
 
@@ -29,12 +31,12 @@ def answers(found: Resolution) -> tuple[Answers | None, list[Finding]]:
     if wanted == _replay.OFF or wrong or not found.settings.enabled:
         return None, []
     try:
-        backend = _replay.backend(found.settings)()
+        backend = _replay.backend(found.settings, ANY)()
     except SettingsError as error:
         mend = "install what is missing, or correct HANDRAIL_IDEMPOTENCY_STORE"
         what = f"{error}: the service does not start with it"
         return None, [Finding(id="HR053", severity="error", what=what, where="idempotency_store", mend=mend)]
-    path = _replay.sqlite_path(found.settings)
+    path = _replay.sqlite_path(found.settings, ANY)
     if path is not None and not path.exists() and any(above.is_dir() for above in path.parents[1:]):
         return Answers(str(path), True), []
     why = _opened(backend)
