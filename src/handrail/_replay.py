@@ -29,18 +29,6 @@ _PASSED = frozenset(
     {"handrail", "importlib", "_frozen_importlib", "_frozen_importlib_external", "functools", "contextlib", "wrapt"}
     | {"site", "sitecustomize"}
 )
-    {
-        "handrail",
-        "importlib",
-        "_frozen_importlib",
-        "_frozen_importlib_external",
-        "functools",
-        "contextlib",
-        "wrapt",
-        "site",
-        "sitecustomize",
-    }
-)
 """Whose code stands between the service's and ours when that is switched on."""
 
 _running: "list[Courier]" = []
