@@ -153,7 +153,8 @@ class PostgresStore:
             if not flag(made):
                 where = f"schema {_said(schema)}" if schema else "any schema of its search_path"
                 self._make(link, f"role {_said(user)} may not make tables in {where}")
-            link.ask(sql.NAME, [text(self._service), text(secrets.token_hex(16))])
+            # In a transaction of our own isolation: under REPEATABLE READ the second of two at once would fail.
+            link.transact([(sql.NAME, (text(self._service), text(secrets.token_hex(16))))])
             ((stored,),) = link.ask(sql.IDENTITY, [text(self._service)])
             ((now,),) = link.ask(sql.NOW)
             self._ahead = number(now) - time.monotonic()

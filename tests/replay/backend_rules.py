@@ -268,7 +268,7 @@ class BackendRules:
 
         def come() -> None:
             backend = rig.make()
-            start.wait()
+            start.wait(60)
             told.extend([backend.open(), backend.open()])
             backend.close()
 
@@ -288,7 +288,7 @@ class BackendRules:
 
         def race(owner: str) -> None:
             backend = rig.opened()
-            start.wait()
+            start.wait(60)
             found[owner] = [only(backend, begin(number, owner)) for number in range(50)]
             found[owner] += backend.run([begin(number, owner, take_over=True) for number in range(100, 150)])
             backend.close()

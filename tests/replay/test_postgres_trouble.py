@@ -181,7 +181,7 @@ def test_workers_never_lock_each_other_out(url: str, stores: Stores, level: str)
     def worker(name: str, seed: int) -> None:
         store, chance = stores(url), random.Random(seed)
         store.open()
-        start.wait()
+        start.wait(60)
         for first in range(0, 300, 10):
             numbers = list(range(first, first + 20))
             chance.shuffle(numbers)
