@@ -32,7 +32,9 @@ def _openssl(*arguments: str | Path) -> None:
 def authority(folder: Path, name: str) -> Certified:
     """One that vouches for itself."""
     made = Certified(folder / f"{name}.pem", folder / f"{name}.key")
-    subject = ("-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE")
+    # Python 3.13 is strict (RFC 5280, 4.2.1): an authority says what its key is for, and whom it vouches for names it.
+    extended = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    subject = ("-subj", f"/CN={name}", *extended)
     _openssl("req", "-x509", *_EC, "-keyout", made.key, "-out", made.cert, *_DAYS, *subject)
     return made
 
@@ -41,7 +43,7 @@ def certified(folder: Path, name: str, by: Certified, at: str = "IP:127.0.0.1,DN
     """A server or client at these addresses, for which `by` vouches."""
     made = Certified(folder / f"{name}.pem", folder / f"{name}.key")
     asked, also = folder / f"{name}.csr", folder / f"{name}.ext"
-    also.write_text(f"subjectAltName={at}\n")
+    also.write_text(f"subjectAltName={at}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
     _openssl("req", *_EC, "-keyout", made.key, "-out", asked, "-subj", f"/CN={name}")
     signing = ("-CA", by.cert, "-CAkey", by.key, "-CAcreateserial", "-extfile", also)
     _openssl("x509", "-req", "-in", asked, "-out", made.cert, *_DAYS, *signing)
