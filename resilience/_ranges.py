@@ -1,10 +1,9 @@
 """What each number of `ResilienceSettings` may be, by itself and beside another."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from operator import ge, le
 
-from .settings import Problem, ResilienceSettings
+from .settings import Problem, ResilienceSettings, each_checked
 
 __all__ = ["BOUNDS", "disallowed", "problems", "together"]
 
@@ -70,11 +69,7 @@ BOUNDS: tuple[tuple[str, str, Callable[[float, float], float], float], ...] = (
 
 def problems(settings: ResilienceSettings) -> list[Problem]:
     """Every value that is out of range or contradicts another; empty when all is well."""
-    found = [
-        (field.name, value, allowed)
-        for field in fields(settings)
-        if (allowed := disallowed(field.name, value := getattr(settings, field.name))) is not None
-    ]
+    found = each_checked(settings, disallowed)
     broken = {name for name, _, _ in found}
     return found + together({name: getattr(settings, name) for name in _COMPARED - broken})
 

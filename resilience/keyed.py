@@ -8,8 +8,11 @@ from uuid import uuid4
 __all__ = [
     "HONOURED",
     "HONOURS",
+    "INTERRUPTED_KEY",
     "IN_FLIGHT",
+    "METHODS",
     "MISDIRECTED_KEY",
+    "NOT_KEPT",
     "REFUSED",
     "STORE",
     "Key",
@@ -18,6 +21,8 @@ __all__ = [
     "seen",
 ]
 
+METHODS = frozenset({"POST", "PATCH"})
+"""The methods that a key makes safe; the only ones that are given one, and whose answers are looked at or kept."""
 HONOURS = "idempotency-key-honoured"
 """The response header by which a service says that a key makes POST and PATCH safe to send to it again."""
 HONOURED = "?1"
@@ -28,6 +33,10 @@ REFUSED = "idempotency-key-refused"
 """The response header of an answer that is about the key, not about what was asked; its value, a token, says why."""
 IN_FLIGHT = "in-flight"
 """A reason: another request with this key is at work. All others are final."""
+INTERRUPTED_KEY = "interrupted"
+"""A reason: the first one broke off. It may have been carried out."""
+NOT_KEPT = "not-kept"
+"""A reason: it was carried out, and the answer cannot be given again."""
 MISDIRECTED_KEY = "misdirected"
 """A reason: the key relies on another store. Nothing was done."""
 

@@ -19,13 +19,10 @@ from typing import Any
 from .call import Call, Resend
 from .classify import MISDIRECTED
 from .events import KeysHonoured
-from .keyed import HONOURED, HONOURS, MISDIRECTED_KEY, REFUSED, Key, Promise, promise, seen
+from .keyed import HONOURED, HONOURS, METHODS, MISDIRECTED_KEY, REFUSED, Key, Promise, promise, seen
 from .policy import Tools
 
-__all__ = ["HONOURED", "HONOURS", "METHODS", "Keys"]
-
-METHODS = frozenset({"POST", "PATCH"})
-"""The methods that a key makes safe; the only ones that are given one, and whose answers are looked at."""
+__all__ = ["HONOURED", "HONOURS", "Keys"]
 
 BELIEVED = 600.0
 """Seconds after which what a peer said is too old: it may have been replaced since."""

@@ -1,8 +1,8 @@
 """What a service decides once for all its calls: deadlines, header names, declared destinations, shared state."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from .settings import Problem
+from .settings import Problem, each_checked
 
 __all__ = ["ServiceSettings"]
 
@@ -33,11 +33,7 @@ class ServiceSettings:
 
     def problems(self) -> list[Problem]:
         """Every value that is not allowed; empty when all is well."""
-        return [
-            (field.name, value, allowed)
-            for field in fields(self)
-            if (allowed := _disallowed(field.name, value := getattr(self, field.name))) is not None
-        ]
+        return each_checked(self, _disallowed)
 
 
 _MODES = ("observe", "propagate", "enforce")

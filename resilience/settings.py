@@ -1,11 +1,25 @@
 """The numbers of all policies, in one frozen object; where they come from is not known here."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-__all__ = ["Problem", "ResilienceSettings"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["Problem", "ResilienceSettings", "each_checked"]
 
 Problem = tuple[str, object, str]
 """A field, its value, and what is allowed."""
+
+
+def each_checked(settings: "DataclassInstance", disallowed: Callable[[str, object], str | None]) -> list[Problem]:
+    """Every value of which `disallowed` says what is allowed instead; empty when all is well."""
+    return [
+        (field.name, value, allowed)
+        for field in fields(settings)
+        if (allowed := disallowed(field.name, value := getattr(settings, field.name))) is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from math import ceil
 from .. import errors
 from ..backoff import retry_after_seconds
 from ..classify import RELAYED
-from ..keyed import IN_FLIGHT, REFUSED
+from ..keyed import IN_FLIGHT, INTERRUPTED_KEY, NOT_KEPT, REFUSED
 from ..outbound.failure import failure_of
 from ._status_errors import Refusal, refusal_of
 
@@ -30,7 +30,7 @@ _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 OVERLOADED = (b"x-envoy-overloaded", b"true")
 """Says to the caller: do not retry (Envoy's router). So that retries are not multiplied from hop to hop."""
 
-_UNDECIDED = frozenset({IN_FLIGHT, "interrupted", "not-kept"})
+_UNDECIDED = frozenset({IN_FLIGHT, INTERRUPTED_KEY, NOT_KEPT})
 """Reasons for which a dependency refuses a key that are no mistake of the service's."""
 
 _LONGEST = 2**31

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..keyed import IN_FLIGHT, MISDIRECTED_KEY, REFUSED
+from ..keyed import IN_FLIGHT, INTERRUPTED_KEY, MISDIRECTED_KEY, NOT_KEPT, REFUSED
 from ._answer import Answer
 
 __all__ = [
@@ -66,7 +66,7 @@ INTERRUPTED = _final(
     "the first request with this Idempotency-Key broke off before it was answered, and may have been carried out: "
     "look whether it was, and send a new key if it was not",
     "interrupted",
-    "interrupted",
+    INTERRUPTED_KEY,
 )
 MISDIRECTED = _final(
     421,
@@ -98,7 +98,7 @@ def not_kept(status: int | None, missing: str) -> Refusal:
         f"the request with this Idempotency-Key was carried out{with_status}, but {_MISSING.get(missing, missing)}: "
         "do not send it again; look at what it did",
         "not_kept",
-        "not-kept",
+        NOT_KEPT,
     )
 
 

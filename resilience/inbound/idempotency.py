@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import Clock, SystemClock
 from ..events import IdempotencyMet, Listener
+from ..keyed import METHODS
 from ..replay.courier import StoreAway
 from ..replay.record import Record, Unreadable
 from ..replay.settings import IdempotencySettings
@@ -46,7 +47,6 @@ COMPARED_WITHIN = 30.0
 """Seconds in which the body of a repeated request must come, and one more for each `SLOWEST` bytes."""
 SLOWEST = 65_536
 
-_METHODS = frozenset({"POST", "PATCH"})
 _MARK = "handrail.idempotency"
 _UNKEEPABLE = ("http.response.pathsend", "http.response.zerocopysend")
 _log = logging.getLogger("handrail")
@@ -103,7 +103,7 @@ class Idempotency:
             return self.app(scope, receive, send)
         if current_key.get() is not None and _MARK not in scope:
             return self._apart(scope, receive, send)
-        if scope["method"] not in _METHODS:
+        if scope["method"] not in METHODS:
             return self.app(scope, receive, send)
         host = b""
         for name, value in scope["headers"]:

@@ -1,8 +1,8 @@
 """How requests with an `Idempotency-Key` are treated. Durations are seconds, sizes are bytes."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
-from ..settings import Problem
+from ..settings import Problem, each_checked
 
 __all__ = ["IdempotencySettings"]
 
@@ -34,11 +34,7 @@ class IdempotencySettings:
 
     def problems(self) -> list[Problem]:
         """Every value that is not allowed; empty when all is well."""
-        return [
-            (field.name, value, allowed)
-            for field in fields(self)
-            if (allowed := _disallowed(field.name, value := getattr(self, field.name))) is not None
-        ]
+        return each_checked(self, _disallowed)
 
 
 _SCHEMES = ("sqlite:///", "redis://", "rediss://", "unix://", "postgresql://", "postgres://")
@@ -59,8 +55,8 @@ def _disallowed(name: str, value: object) -> str | None:
     """What is allowed, where the value is not."""
     if name in _BOUNDS:
         least, most, said = _BOUNDS[name]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if number and least <= float(str(value)) <= most else said
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+        return None if least <= number <= most else said
     if name in _CHOICES:
         return None if value in _CHOICES[name] else " or ".join(_CHOICES[name])
     if name == "idempotency_callers":

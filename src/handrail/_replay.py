@@ -6,8 +6,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
+from weakref import WeakSet
 
 from ._shapes import ASGIApp, Receive, Scope, Send
+from ._suppressed import silence
 from .resilience.replay.work import Backend
 from .settings import Settings
 
@@ -31,7 +33,7 @@ _PASSED = frozenset(
 )
 """Whose code stands between the service's and ours when that is switched on."""
 
-_running: "list[Courier]" = []
+_running: "WeakSet[Courier]" = WeakSet()
 
 
 class Replaying:
@@ -90,11 +92,11 @@ def courier(settings: Settings) -> "Courier | None":
     make()
 
     def connect() -> Backend:
-        _silence()
+        silence()
         return make()
 
     made = Courier(connect, lease=settings.idempotency.idempotency_lease)
-    _running.append(made)
+    _running.add(made)
     _watch_the_end()
     return made
 
@@ -160,13 +162,6 @@ def backend(settings: Settings, where: str) -> Callable[[], Backend]:
     return functools.partial(RedisStore, wanted, service)
 
 
-def _silence() -> None:
-    """The thread does nothing else: no span for each of its questions to a server."""
-    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
-
-    attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-
-
 @functools.cache
 def _watch_the_end() -> None:
     from .tracing.lifecycle import at_end
@@ -176,5 +171,5 @@ def _watch_the_end() -> None:
 
 def _end() -> None:
     """The end of the process: what was told is put down, within a second."""
-    for one in _running:
+    for one in list(_running):
         one.end()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ._settings_file import SettingsFile, read
 from ._settings_origins import OriginTables
@@ -65,6 +65,8 @@ KINDS: Mapping[str, Kind] = {
 _PLAIN: Mapping[str, str] = {name: name for name in KINDS}
 _VARIABLES: Mapping[str, str] = {name: PREFIX + name.upper() for name in KINDS}
 
+G = TypeVar("G", ServiceSettings, IdempotencySettings)
+
 _BOWED = "default, fitted to "
 
 _STORE_BYTES = 64 * 1024 * 1024
@@ -103,8 +105,8 @@ class Resolver:
             enabled=bool(self._values.get("enabled", True)),
             problem_details=bool(self._values.get("problem_details", True)),
             resilience=resilience,
-            service=self._service(),
-            idempotency=self._idempotency(),
+            service=self._checked(ServiceSettings, _SERVICE),
+            idempotency=self._checked(IdempotencySettings, _IDEMPOTENCY),
             tracing=tracing,
             state=state_folder(self._environ),
             per_origin=self._tables.rules(),
@@ -177,16 +179,10 @@ class Resolver:
                 self._out_of_range(name, value, text)
         return settings
 
-    def _service(self) -> ServiceSettings:
-        chosen: dict[str, Any] = {name: self._values[name] for name in _SERVICE if name in self._values}
-        settings = ServiceSettings(**chosen)
-        for name, value, allowed in settings.problems():
-            self._out_of_range(name, value, f"must be {allowed}")
-        return settings
-
-    def _idempotency(self) -> IdempotencySettings:
-        chosen: dict[str, Any] = {name: self._values[name] for name in _IDEMPOTENCY if name in self._values}
-        settings = IdempotencySettings(**chosen)
+    def _checked(self, kind: type[G], names: Mapping[str, Kind]) -> G:
+        """A group of settings of which none depends on another."""
+        chosen: dict[str, Any] = {name: self._values[name] for name in names if name in self._values}
+        settings = kind(**chosen)
         for name, value, allowed in settings.problems():
             self._out_of_range(name, value, f"must be {allowed}")
         return settings

@@ -4,8 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
-
+from ._suppressed import silence
 from .resilience.events import Listeners
 from .resilience.registry import Registry
 from .settings import Settings
@@ -35,7 +34,7 @@ def install(
     _redis.RedisVotes(url, service)
 
     def connect() -> _redis.RedisVotes:
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))  # the thread does nothing else: no span for each round
+        silence()
         return _redis.RedisVotes(url, service)
 
     shared = SharedBreakers(

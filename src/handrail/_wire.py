@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import _servers, _shapes
+from ._suppressed import exporting
 from ._telemetry import Telemetry
 from .resilience.call import under_way
 from .resilience.errors import SettingsError
@@ -73,7 +74,7 @@ class Process(Telemetry):
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
-        self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, _exporting()))
+        self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
         self._follow()
@@ -174,7 +175,7 @@ class Process(Telemetry):
         if not self.settings.tracing.disabled:
             measure = (lambda: self.metrics().client) if self.measuring else None
             self.undo.append(tracing_outbound.install(module, measure, under_way.get))
-        self.undo.append(resilience_outbound.install(module, self.registry, _exporting()))
+        self.undo.append(resilience_outbound.install(module, self.registry, exporting()))
 
     def switch_off(self) -> None:
         """Give the client libraries back as they were."""
@@ -255,10 +256,3 @@ def switch_off() -> None:
 def live(made_for: Process) -> Process:
     """What is switched on now, else the process that the caller was made for: settings may come anew."""
     return _process or made_for
-
-
-def _exporting() -> Callable[[], bool]:
-    """Tells whether the code at hand sends telemetry: an exporter, which says so in its context."""
-    from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
-
-    return lambda: bool(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
