@@ -25,6 +25,7 @@ __all__ = [
     "Listeners",
     "NotRetried",
     "RequestExpired",
+    "RequestRefused",
     "RetriesExhausted",
     "RetryScheduled",
     "SecondRetry",
@@ -148,6 +149,19 @@ class RequestExpired(Event):
 
     late: float
     mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Event):
+    """A request that came was answered by `policy` in place of the app, or cut off on its way, with `status`.
+
+    `policy`: load_shedding, streams, deadline, drain, body_max, body_timeout, headers_max or client_max; `reason` says
+    more in one word (limit, queue, delay, ...), empty where there is no more to say.
+    """
+
+    policy: str
+    reason: str
+    status: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ EVENT_FALLBACK: Final = "handrail.fallback.used"
 EVENT_KEYS_HONOURED: Final = "handrail.idempotency.honoured"
 EVENT_IDEMPOTENCY: Final = "handrail.idempotency.met"
 EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
+EVENT_REQUEST_REFUSED: Final = "handrail.request.refused"
 EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
 EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
 EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
@@ -104,6 +105,7 @@ IDEMPOTENCY_HONOURED: Final = "handrail.idempotency.honoured"
 IDEMPOTENCY_KEY: Final = "handrail.idempotency.key"  # of the key's digest: what belongs together has the same
 IDEMPOTENCY_OUTCOME: Final = "handrail.idempotency.outcome"  # replayed, in_flight, mismatch, ...
 IDEMPOTENCY_FIRST_TRACE: Final = "handrail.idempotency.first_trace"  # the trace of the request that was carried out
+REFUSED_REASON: Final = "handrail.request.refused.reason"  # limit, queue, delay, ...
 DEADLINE_LATE: Final = "handrail.deadline.late"  # seconds since the deadline
 DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
 UNGUARDED_REFUSED: Final = "handrail.connection.refused"
@@ -196,6 +198,11 @@ METRIC_EXPIRED: Final = (
     "handrail.server.requests.expired",
     "{request}",
     "How many requests come when nobody waits for them any more?",
+)
+METRIC_REQUESTS_REFUSED: Final = (
+    "handrail.server.requests.refused",
+    "{request}",
+    "Which requests were answered in place of the application, and by which policy?",
 )
 METRIC_IDEMPOTENCY: Final = (
     "handrail.server.requests.repeated",

@@ -24,6 +24,7 @@ from .resilience.events import (
     KeysHonoured,
     NotRetried,
     RequestExpired,
+    RequestRefused,
     RetriesExhausted,
     RetryScheduled,
     SecondRetry,
@@ -131,6 +132,21 @@ def _option(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, 
         case KeysHonoured():
             attributes[semconv.IDEMPOTENCY_HONOURED] = event.honoured
             return semconv.EVENT_KEYS_HONOURED, attributes
+        case ConnectionUnguarded():
+            attributes[semconv.PLACE] = event.place
+            attributes[semconv.UNGUARDED_REFUSED] = event.refused
+            return semconv.EVENT_UNGUARDED, attributes
+        case SecondRetry():
+            attributes[semconv.RETRY_LAYER] = event.layer
+            attributes[semconv.PLACE] = event.place
+            return semconv.EVENT_SECOND_RETRY, attributes
+        case _:
+            return _inbound(event, attributes)
+
+
+def _inbound(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, Value]]:
+    """The same for requests that came and were not simply carried out."""
+    match event:
         case IdempotencyMet():
             attributes[semconv.IDEMPOTENCY_OUTCOME] = event.outcome
             attributes[semconv.IDEMPOTENCY_KEY] = event.key
@@ -141,13 +157,11 @@ def _option(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, 
             attributes[semconv.DEADLINE_LATE] = round(event.late, 6)
             attributes[semconv.DEADLINE_MODE] = event.mode
             return semconv.EVENT_REQUEST_EXPIRED, attributes
-        case ConnectionUnguarded():
-            attributes[semconv.PLACE] = event.place
-            attributes[semconv.UNGUARDED_REFUSED] = event.refused
-            return semconv.EVENT_UNGUARDED, attributes
-        case SecondRetry():
-            attributes[semconv.RETRY_LAYER] = event.layer
-            attributes[semconv.PLACE] = event.place
-            return semconv.EVENT_SECOND_RETRY, attributes
+        case RequestRefused():
+            attributes[semconv.POLICY] = event.policy
+            if event.reason:
+                attributes[semconv.REFUSED_REASON] = event.reason
+            attributes[semconv.HTTP_STATUS] = event.status
+            return semconv.EVENT_REQUEST_REFUSED, attributes
         case _:
             raise TypeError(f"no description for {event!r}")

@@ -24,6 +24,7 @@ from .resilience.events import (
     IdempotencyMet,
     NotRetried,
     RequestExpired,
+    RequestRefused,
     RetriesExhausted,
     RetryScheduled,
     SecondRetry,
@@ -110,6 +111,11 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return semconv.METRIC_IDEMPOTENCY, {semconv.IDEMPOTENCY_OUTCOME: event.outcome}
         case RequestExpired():
             return semconv.METRIC_EXPIRED, {semconv.DEADLINE_MODE: event.mode}
+        case RequestRefused():
+            return semconv.METRIC_REQUESTS_REFUSED, {
+                semconv.POLICY: event.policy,
+                semconv.REFUSED_REASON: event.reason,
+            }
         case ConnectionUnguarded():
             return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
         case SecondRetry():

@@ -12,6 +12,7 @@ from ._settings_places import state_folder, working_folder
 from ._settings_telling import TELLING, telling
 from ._settings_values import Kind, Problem, Value, from_object, from_text
 from .resilience._ranges import BOUNDS
+from .resilience.inbound.settings import InboundSettings
 from .resilience.replay.settings import IdempotencySettings
 from .resilience.service import ServiceSettings
 from .resilience.settings import ResilienceSettings
@@ -45,6 +46,9 @@ _RESILIENCE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for s
 }
 _SERVICE: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(ServiceSettings)}
 _IDEMPOTENCY: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(IdempotencySettings)}
+_INBOUND: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(InboundSettings)} | {
+    "priority_routes": Kind.WORDS
+}
 
 KINDS: Mapping[str, Kind] = {
     "enabled": Kind.BOOL,
@@ -58,6 +62,7 @@ KINDS: Mapping[str, Kind] = {
     **_RESILIENCE,
     **_SERVICE,
     **_IDEMPOTENCY,
+    **_INBOUND,
     ORIGINS: Kind.ORIGINS,
 }
 """Every setting by its flat name."""
@@ -65,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
 _PLAIN: Mapping[str, str] = {name: name for name in KINDS}
 _VARIABLES: Mapping[str, str] = {name: PREFIX + name.upper() for name in KINDS}
 
-G = TypeVar("G", ServiceSettings, IdempotencySettings)
+G = TypeVar("G", ServiceSettings, IdempotencySettings, InboundSettings)
 
 _BOWED = "default, fitted to "
 
@@ -107,6 +112,7 @@ class Resolver:
             resilience=resilience,
             service=self._checked(ServiceSettings, _SERVICE),
             idempotency=self._checked(IdempotencySettings, _IDEMPOTENCY),
+            inbound=self._checked(InboundSettings, _INBOUND),
             tracing=tracing,
             state=state_folder(self._environ),
             per_origin=self._tables.rules(),

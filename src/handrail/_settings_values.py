@@ -1,7 +1,7 @@
 """What one setting may look like: in code, in the environment as text, in TOML."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import isnan, nan
@@ -14,7 +14,10 @@ __all__ = ["Kind", "Problem", "Rates", "Value", "from_object", "from_text", "mes
 Rates = tuple[tuple[str, float], ...]
 """(pattern, rate), in the order in which they are tried."""
 
-Value = bool | int | float | str | Path | tuple[str, ...] | Rates
+Words = tuple[tuple[str, str], ...]
+"""(pattern, word), in the order in which they are tried."""
+
+Value = bool | int | float | str | Path | tuple[str, ...] | Rates | Words
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -36,6 +39,7 @@ class Kind(Enum):
     PATH = "the path of a folder"
     LIST = "a list of texts, such as a,b"
     RATES = "rates by pattern, such as /search=0.1,/poll/*=0"
+    WORDS = "words by pattern, such as /reports/*=sheddable"
     ORIGINS = 'a table of settings by origin, such as {"http://payment:8003" = {attempts = 1}}'
 
 
@@ -71,6 +75,7 @@ def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:
 
 
 _NUMBERS = frozenset({Kind.SECONDS, Kind.RATE, Kind.NUMBER})
+_SEVERAL = frozenset({Kind.LIST, Kind.RATES, Kind.WORDS})
 
 
 def from_text(kind: Kind, text: str) -> Value:
@@ -83,13 +88,9 @@ def from_text(kind: Kind, text: str) -> Value:
         raise ValueError(f"must be {kind.value}")
     if kind is Kind.TEXT or kind is Kind.PATH:
         return from_object(kind, text)
-    if kind is Kind.LIST or kind is Kind.RATES:
+    if kind in _SEVERAL:
         words = tuple(word.strip() for word in text.split(",") if word.strip())
-        return (
-            words
-            if kind is Kind.LIST
-            else _rates((pattern, rate) for pattern, _, rate in (word.rpartition("=") for word in words))
-        )
+        return words if kind is Kind.LIST else _PAIRS[kind](_pair(word) for word in words)
     try:
         number: int | float = int(plain(text)) if kind is Kind.COUNT else float(plain(text))
     except ValueError:
@@ -97,9 +98,14 @@ def from_text(kind: Kind, text: str) -> Value:
     return from_object(kind, number)
 
 
+def _pair(word: str) -> tuple[str, str]:
+    pattern, _, value = word.rpartition("=")
+    return pattern, value
+
+
 def from_object(kind: Kind, value: object) -> Value:
     """The value of an argument or of a TOML key; numbers are numbers there, not texts."""
-    if kind is Kind.LIST or kind is Kind.RATES:
+    if kind in _SEVERAL:
         return _several(kind, value)
     # bool is an int to Python, never to a reader of settings.
     if kind is Kind.BOOL:
@@ -123,18 +129,22 @@ def from_object(kind: Kind, value: object) -> Value:
     raise ValueError(f"must be {allowed}{', without quotes' if quoted else ''}")
 
 
-def _several(kind: Kind, value: object) -> tuple[str, ...] | Rates:
-    """A list of texts, or a table of rates, as code and TOML write them."""
-    if kind is Kind.RATES and isinstance(value, Mapping):
-        return _rates(value.items())
+def _several(kind: Kind, value: object) -> tuple[str, ...] | Rates | Words:
+    """A list of texts, or a table by pattern, as code and TOML write them."""
+    if kind in _PAIRS and isinstance(value, Mapping):
+        return _PAIRS[kind](value.items())
     if kind is Kind.LIST and isinstance(value, list | tuple | set | frozenset):
         words = [word.strip() if isinstance(word, str) else "" for word in value]
         if all(words):
             return tuple(words)
-    raise ValueError('must be a list of texts, such as ["a", "b"]' if kind is Kind.LIST else _RATES_IN_CODE)
+    raise ValueError(_IN_CODE[kind])
 
 
-_RATES_IN_CODE = 'must be a table of rates by pattern, such as {"/search" = 0.1}'
+_IN_CODE = {
+    Kind.LIST: 'must be a list of texts, such as ["a", "b"]',
+    Kind.RATES: 'must be a table of rates by pattern, such as {"/search" = 0.1}',
+    Kind.WORDS: 'must be a table of words by pattern, such as {"/reports/*" = "sheddable"}',
+}
 
 
 def _rates(pairs: Iterable[tuple[object, object]]) -> Rates:
@@ -151,6 +161,21 @@ def _rates(pairs: Iterable[tuple[object, object]]) -> Rates:
             raise ValueError(f"must be {Kind.RATES.value}, each rate from 0 to 1")
         found.append((pattern.strip(), number))
     return tuple(found)
+
+
+def _words(pairs: Iterable[tuple[object, object]]) -> Words:
+    found: list[tuple[str, str]] = []
+    for pattern, word in pairs:
+        if not (isinstance(pattern, str) and pattern.strip() and isinstance(word, str) and word.strip()):
+            raise ValueError(f"must be {Kind.WORDS.value}")
+        found.append((pattern.strip(), word.strip()))
+    return tuple(found)
+
+
+_PAIRS: Mapping[Kind, Callable[[Iterable[tuple[object, object]]], Rates | Words]] = {
+    Kind.RATES: _rates,
+    Kind.WORDS: _words,
+}
 
 
 def _unit_hint(kind: Kind, text: str) -> str:

@@ -31,6 +31,7 @@ from typing import Literal, TypedDict
 from ._settings_file import SettingsFile
 from ._settings_values import Problem
 from .resilience.errors import SettingsError
+from .resilience.inbound.settings import InboundSettings
 from .resilience.origins import OriginRule
 from .resilience.replay.settings import IdempotencySettings
 from .resilience.service import ServiceSettings
@@ -128,6 +129,25 @@ class Overrides(OriginOverrides, total=False):
     idempotency_callers: Sequence[str]
     idempotency_answer_max: int
     idempotency_store_max: int
+    load_shedding: bool
+    load_max: int
+    load_queue: int
+    load_queue_wait: float
+    priority_routes: Mapping[str, Literal["critical_plus", "critical", "sheddable_plus", "sheddable"]]
+    priority_header: str
+    streams_max: int
+    deadline_cancel: bool
+    trace_link: str
+    live_path: str
+    ready_path: str
+    ready_requires: Sequence[str]
+    drain_wait: float
+    drain_timeout: float
+    body_max: int
+    headers_max: int
+    body_timeout: float
+    client_max: int
+    single_flight_routes: Sequence[str]
     origins: Mapping[str, OriginOverrides]
     """Settings of single origins: `{"http://payment:8003": {"attempts": 1}, "https://*.stripe.com": {...}}`."""
 
@@ -143,6 +163,7 @@ class Settings:
     resilience: ResilienceSettings
     service: ServiceSettings = field(default_factory=ServiceSettings)
     idempotency: IdempotencySettings = field(default_factory=IdempotencySettings)
+    inbound: InboundSettings = field(default_factory=InboundSettings)
     tracing: TracingSettings
     state: Path = Path()
     """The folder of what this user's services remember (XDG state home)."""
@@ -156,6 +177,7 @@ class Settings:
             (self.resilience, name),
             (self.service, name),
             (self.idempotency, name),
+            (self.inbound, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
             (self.tracing.telling, name),
         ):

@@ -58,6 +58,8 @@ def test_every_name_works_in_every_source(tmp_path: Path) -> None:
     # Where the default is nothing, an empty variable would count as unset.
     values |= {"route_sampling": (("/a", 0.5), ("/b/{id}", 0.0)), "prometheus_path": "/metrics"}
     values |= {"shared_state": "redis://127.0.0.1:1", "breaker_routes": ("/a", "/b/*")}
+    values |= {"trace_link": "https://traces.example/{trace_id}", "ready_requires": ("answers", "http://payment:8003")}
+    values |= {"priority_routes": (("/reports/*", "sheddable"),), "single_flight_routes": ("/stock",)}
     values |= {name: ("10.0.0.0/8", "10.1.1.1") for name in values if values[name] == ()}
     toml = "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
     environ = {f"HANDRAIL_{name.upper()}": _text(value) for name, value in values.items()}
@@ -73,7 +75,7 @@ def test_every_name_works_in_every_source(tmp_path: Path) -> None:
 def _toml(value: object) -> str:
     if isinstance(value, tuple):
         pairs = isinstance(value[0], tuple)
-        inside = ", ".join(f'"{word[0]}" = {word[1]}' if pairs else f'"{word}"' for word in value)
+        inside = ", ".join(f'"{word[0]}" = {_toml(word[1])}' if pairs else f'"{word}"' for word in value)
         return f"{{{inside}}}" if pairs else f"[{inside}]"
     return str(value).lower() if isinstance(value, bool | int | float) else f'"{value}"'
 

@@ -96,6 +96,11 @@ EVENTS = [
         {"handrail.deadline.mode": "observe"},
     ),
     (
+        events.RequestRefused(TARGET, "GET", "load_shedding", "limit", 503),
+        "handrail.server.requests.refused",
+        {"handrail.policy": "load_shedding", "handrail.request.refused.reason": "limit"},
+    ),
+    (
         events.ConnectionUnguarded(TARGET, "connect", "app.py:3", False),
         "handrail.connections.unguarded",
         {"handrail.connection.refused": False},

@@ -157,6 +157,11 @@ def _expired(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"came {late} after its caller's deadline{': refused' if refused else ''}", "red"
 
 
+def _not_served(about: Mapping[str, object]) -> tuple[str, str, str]:
+    policy, reason = about.get(semconv.POLICY, "?"), about.get(semconv.REFUSED_REASON)
+    return "✗", f"answered {about.get(semconv.HTTP_STATUS, '?')} by {policy}{f' ({reason})' if reason else ''}", "red"
+
+
 def _left(_about: Mapping[str, object]) -> tuple[str, str, str]:
     return "·", "the client left", "yellow"
 
@@ -224,6 +229,7 @@ _SENTENCES = {
     semconv.EVENT_TIMEOUT: _timeout,
     semconv.EVENT_IDEMPOTENCY: _met,
     semconv.EVENT_REQUEST_EXPIRED: _expired,
+    semconv.EVENT_REQUEST_REFUSED: _not_served,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CLIENT_LEFT: _left,
     semconv.EVENT_LOOP_BLOCKED: _held,
