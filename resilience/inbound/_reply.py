@@ -35,7 +35,7 @@ class Replies:
     async def send(
         self, answer: Answer, scope: "Scope", send: "Send", also: Iterable[Header] = (), *, quietly: bool = False
     ) -> None:
-        """The whole response. `also` are further headers; `quietly`: no line in the log, for what comes in thousands."""
+        """The whole response. `also` are further headers; `quietly`: no log line, for what comes in thousands."""
         if not quietly:
             path = self._path_of(scope)
             _log.warning("%s %s answered %d: %s", scope["method"], path, answer.status, answer.detail)
