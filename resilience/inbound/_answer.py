@@ -19,8 +19,11 @@ _TITLES = {
     400: "Bad Request",
     408: "Request Timeout",
     409: "Conflict",
+    413: "Content Too Large",
     421: "Misdirected Request",
     422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
