@@ -17,6 +17,7 @@ __all__ = [
     "ConnectionUnguarded",
     "Event",
     "FallbackUsed",
+    "FaultInjected",
     "HedgeSent",
     "HedgeWon",
     "IdempotencyMet",
@@ -199,6 +200,15 @@ class AttemptFailed(Event):
 
     attempt: int
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInjected(Event):
+    """A fault that was asked for (chaos): `fault` is its kind, `direction` in or out, `rule` all of it as written."""
+
+    fault: str
+    direction: str
+    rule: str
 
 
 Listener = Callable[[Event], None]

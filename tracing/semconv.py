@@ -56,6 +56,7 @@ EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
 EVENT_REQUEST_REFUSED: Final = "handrail.request.refused"
 EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
 EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
+EVENT_CHAOS: Final = "handrail.chaos.injected"
 EVENT_CLIENT_LEFT: Final = "handrail.client.disconnected"
 EVENT_LOOP_BLOCKED: Final = "handrail.event_loop.blocked"
 EVENT_BACKGROUND_CUT: Final = "handrail.background.cancelled"
@@ -111,6 +112,10 @@ DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
 UNGUARDED_REFUSED: Final = "handrail.connection.refused"
 RETRY_LAYER: Final = "handrail.retry.layer"  # tenacity, stamina, backoff, ..., hand-written
 PLACE: Final = "handrail.place"  # file:line of the service's code
+CHAOS: Final = "handrail.chaos"  # true on every SERVER and CLIENT span of a process where faults may be injected
+CHAOS_INJECTED: Final = "handrail.chaos.injected"  # the kind: latency, error, refuse, ...
+CHAOS_DIRECTION: Final = "handrail.chaos.direction"  # in, out
+CHAOS_RULE: Final = "handrail.chaos.rule"  # the fault as it was written
 TIMEOUT_LIMIT: Final = "handrail.timeout.limit"  # seconds
 TIMEOUT_ELAPSED: Final = "handrail.timeout.elapsed"  # seconds
 BLOCKED_DURATION: Final = "handrail.event_loop.blocked.duration"  # seconds
@@ -218,6 +223,11 @@ METRIC_SECOND_RETRIES: Final = (
     "handrail.client.retries.second_layer",
     "{call}",
     "Which calls are retried by the service over our retries?",
+)
+METRIC_CHAOS: Final = (
+    "handrail.chaos.faults",
+    "{fault}",
+    "Which failures did we make ourselves? Faults that were injected on purpose.",
 )
 METRIC_TIMEOUTS: Final = (
     "handrail.client.timeouts",

@@ -18,6 +18,7 @@ from .resilience.events import (
     ConnectionUnguarded,
     Event,
     FallbackUsed,
+    FaultInjected,
     HedgeSent,
     HedgeWon,
     IdempotencyMet,
@@ -47,6 +48,8 @@ class Bridge:
         if span.is_recording():
             name, attributes = describe(event)
             span.add_event(name, attributes)
+            if isinstance(event, FaultInjected):  # so that the span itself can be searched for
+                span.set_attributes({semconv.CHAOS: True, semconv.CHAOS_INJECTED: event.fault})
         if isinstance(event, CallRejected):  # last, for it may raise where the service's own processors do
             self._rejected(event)
 
@@ -140,6 +143,11 @@ def _option(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str, 
             attributes[semconv.RETRY_LAYER] = event.layer
             attributes[semconv.PLACE] = event.place
             return semconv.EVENT_SECOND_RETRY, attributes
+        case FaultInjected():
+            attributes[semconv.CHAOS_INJECTED] = event.fault
+            attributes[semconv.CHAOS_DIRECTION] = event.direction
+            attributes[semconv.CHAOS_RULE] = event.rule
+            return semconv.EVENT_CHAOS, attributes
         case _:
             return _inbound(event, attributes)
 

@@ -19,6 +19,7 @@ from .resilience.events import (
     ConnectionUnguarded,
     Event,
     FallbackUsed,
+    FaultInjected,
     HedgeSent,
     HedgeWon,
     IdempotencyMet,
@@ -120,6 +121,11 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
         case SecondRetry():
             return semconv.METRIC_SECOND_RETRIES, {semconv.RETRY_LAYER: event.layer}
+        case FaultInjected():
+            return semconv.METRIC_CHAOS, {
+                semconv.CHAOS_INJECTED: event.fault,
+                semconv.CHAOS_DIRECTION: event.direction,
+            }
         case _:  # what is new there and not yet named here
             return None
 

@@ -254,6 +254,8 @@ def test_a_deep_chain() -> None:
      "↻ made again by tenacity, over the retries of handrail, at shop.py:35"),
     (semconv.EVENT_SECOND_RETRY, {semconv.RETRY_LAYER: "hand-written", semconv.PLACE: "shop.py:35"},
      "↻ made again by a retry by hand, over the retries of handrail, at shop.py:35"),
+    (semconv.EVENT_CHAOS, {semconv.CHAOS_RULE: "out error=503 every=3"},
+     "✗ chaos: a fault was injected on purpose: out error=503 every=3"),
     (semconv.EVENT_KEYS_HONOURED, {semconv.IDEMPOTENCY_HONOURED: True, semconv.TARGET: "http://p:8003"},
      "· the peer honours idempotency keys (p:8003)"),
     (semconv.EVENT_KEYS_HONOURED, {semconv.IDEMPOTENCY_HONOURED: False, semconv.TARGET: "http://p:8003"},

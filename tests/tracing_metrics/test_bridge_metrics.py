@@ -110,6 +110,11 @@ EVENTS = [
         "handrail.client.retries.second_layer",
         {"handrail.retry.layer": "tenacity"},
     ),
+    (
+        events.FaultInjected(TARGET, "GET", "refuse", "out", "out refuse"),
+        "handrail.chaos.faults",
+        {"handrail.chaos.injected": "refuse", "handrail.chaos.direction": "out"},
+    ),
 ]
 
 NOT_COUNTED = {"KeysHonoured"}  # what a peer says of itself, told in the trace

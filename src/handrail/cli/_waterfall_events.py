@@ -162,6 +162,10 @@ def _not_served(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"answered {about.get(semconv.HTTP_STATUS, '?')} by {policy}{f' ({reason})' if reason else ''}", "red"
 
 
+def _chaos(about: Mapping[str, object]) -> tuple[str, str, str]:
+    return "✗", f"chaos: a fault was injected on purpose: {about.get(semconv.CHAOS_RULE, '?')}", "magenta"
+
+
 def _left(_about: Mapping[str, object]) -> tuple[str, str, str]:
     return "·", "the client left", "yellow"
 
@@ -231,6 +235,7 @@ _SENTENCES = {
     semconv.EVENT_REQUEST_EXPIRED: _expired,
     semconv.EVENT_REQUEST_REFUSED: _not_served,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
+    semconv.EVENT_CHAOS: _chaos,
     semconv.EVENT_CLIENT_LEFT: _left,
     semconv.EVENT_LOOP_BLOCKED: _held,
     semconv.EVENT_BACKGROUND_CUT: _cut,
