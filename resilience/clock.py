@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Protocol
 
@@ -32,6 +33,10 @@ class Timer(Protocol):
 
     def expired(self) -> bool:
         """Whether the time is up, also while the cancellation is still on its way."""
+        ...
+
+    def stop(self) -> None:
+        """The block may last as long as it likes from now on; where the time is up already, that stands."""
         ...
 
 
@@ -96,6 +101,9 @@ class _ScopeTimer:
 
     def expired(self) -> bool:
         return self._scope.cancel_called
+
+    def stop(self) -> None:
+        self._scope.deadline = inf
 
 
 system_random: Jitter = random.random

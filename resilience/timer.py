@@ -42,6 +42,11 @@ class LoopTimer:
         """Whether it rang, also while the cancellation is still on its way."""
         return self._rang
 
+    def stop(self) -> None:
+        """Never ring; what has rung has."""
+        if not self._rang:
+            self.task = None
+
     def __enter__(self) -> "LoopTimer":
         queue, ends = self._queue, self._ends
         task = self.task = current_task(queue.loop)

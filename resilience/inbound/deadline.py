@@ -2,10 +2,10 @@
 
 Pure ASGI, HTTP alone. A request that says nothing passes through without a frame of ours. The modes are the stages
 of Misk's roll-out: `observe` tells of requests that came too late, `propagate` also binds the calls that they make,
-`enforce` refuses them with 504. What runs after the answer is bound no longer (as in gRPC and Misk).
+`enforce` refuses them with 504, and cancels those whose time is spent before their answer begins. What runs after the
+answer is bound no longer (as in gRPC and Misk).
 """
 
-import logging
 import operator
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Token
@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 from ..bound import Bound, bind, variable
 from ..call import inbound_attempt
 from ..clock import Clock, SystemClock
-from ..events import Listener, RequestExpired
+from ..events import Listener, RequestExpired, RequestRefused
 from ..service import ServiceSettings
 from ._answer import Answer
+from ._deadline_cut import GRACE, Sending, within
 from ._deadline_headers import DeadlineHeaders
+from ._reply import Replies
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["Deadlines"]
 
-_log = logging.getLogger("handrail")
 _NOTHING: dict[bytes, bytes] = {}
+_LATE = Answer(504, "deadline", "the deadline of the caller had passed when the request came", "deadline")
+_CUT = Answer(504, "deadline", "the deadline of the caller passed before the answer began: cancelled", "deadline")
 
 
 class Deadlines:
-    """ASGI middleware. `emit` is told of expired requests; `trace_id` and `path_of` are those of `ProblemDetails`.
+    """ASGI middleware. `emit` is told of expired and cancelled requests; `trace_id`, `path_of` and `link` are those of
+    `Replies`. `cancel`: requests whose time is spent are cancelled, where the mode is `enforce`.
 
     `found_in` names the entry of the scope in which an outer layer has put the headers called `names`, so that they
     are looked for once; where it is missing they are looked for here.
@@ -44,6 +48,8 @@ class Deadlines:
         service: ServiceSettings | None = None,
         clock: Clock | None = None,
         path_of: "Callable[[Scope], str]" = operator.itemgetter("path"),
+        link: str = "",
+        cancel: bool = True,
         found_in: str = "handrail.headers",
     ) -> None:
         self.app = app
@@ -51,9 +57,9 @@ class Deadlines:
         """Told of the headers to be found from now on, where the settings come to name others."""
         self.follow(service or ServiceSettings())
         self._emit = emit
-        self._trace_id = trace_id
+        self._replies = Replies(trace_id=trace_id, path_of=path_of, link=link)
+        self._cancel = cancel
         self._clock = clock or SystemClock()
-        self._path_of = path_of
         self._found_in = found_in
 
     def follow(self, service: ServiceSettings) -> None:
@@ -85,47 +91,43 @@ class Deadlines:
         return found
 
     async def _bound(self, found: Mapping[bytes, bytes], scope: "Scope", receive: "Receive", send: "Send") -> None:
+        mode = self._mode
         left = self._headers.left(found, self._clock.wall)
         if left is not None and left <= 0:
-            self._emit(RequestExpired("", scope["method"], max(0.0, -left), self._mode))
-            if self._mode == "enforce":
-                await self._refuse(scope, send)
+            self._emit(RequestExpired("", scope["method"], max(0.0, -left), mode))
+            if mode == "enforce":
+                await self._refuse(_LATE, "expired", scope, send)
                 return
         attempt = self._headers.attempt(found)
         tokens: list[Token[Any]] = [inbound_attempt.set(attempt)] if attempt > 1 else []
         bound: Bound | None = None
-        if left is not None and self._mode != "observe":
+        if left is not None and mode != "observe":
             bound = bind(self._clock.now() + min(left, self._max))
             tokens.append(variable.set(bound))
+        answered = True
         try:
-            await self.app(scope, receive, _until_answered(send, bound, attempt) if tokens else send)
+            if not tokens:
+                await self.app(scope, receive, send)
+            elif bound is None or not self._cancel or mode != "enforce":
+                await self.app(scope, receive, Sending(send, bound, attempt))
+            else:
+                answered = await self._within(bound, scope, receive, Sending(send, bound, attempt))
         except GeneratorExit:
             raise  # thrown away with its event loop, in a context that is not ours to restore
         except BaseException:
             _end(bound, tokens)
             raise
         _end(bound, tokens)
+        if not answered:
+            await self._refuse(_CUT, "spent", scope, send)
 
-    async def _refuse(self, scope: "Scope", send: "Send") -> None:
-        answer = Answer(504, "deadline", "the deadline of the caller had passed when the request came", "deadline")
-        _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, answer.detail)
-        body = answer.body(self._trace_id())
-        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers(body)})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    def _within(self, bound: Bound, scope: "Scope", receive: "Receive", sending: Sending) -> Awaitable[bool]:
+        ends = bound.ends() or 0.0
+        return within(ends - self._clock.now() + GRACE, self._clock, self.app, scope, receive, sending)
 
-
-def _until_answered(send: "Send", bound: Bound | None, attempt: int) -> "Send":
-    def sent(message: "Message") -> Awaitable[None]:
-        kind = message["type"]
-        if (kind == "http.response.body" and not message.get("more_body")) or kind == "http.response.pathsend":
-            # A server may start the next request of the connection from within this send, and in this context.
-            if attempt > 1:
-                inbound_attempt.set(1)
-            if bound is not None:
-                bound.lift()
-        return send(message)
-
-    return sent
+    async def _refuse(self, answer: Answer, reason: str, scope: "Scope", send: "Send") -> None:
+        self._emit(RequestRefused("", scope["method"], "deadline", reason, answer.status))
+        await self._replies.send(answer, scope, send)
 
 
 def _end(bound: Bound | None, tokens: list[Token[Any]]) -> None:

@@ -52,6 +52,8 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
         trace_id=_trace_id,
         service=process.settings.service,
         path_of=path_of,
+        link=process.settings.inbound.trace_link,
+        cancel=process.settings.inbound.deadline_cancel,
         found_in=HEADERS,
     )
     if not process.settings.tracing.disabled:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from handrail.resilience.bound import current_deadline
 from handrail.resilience.call import inbound_attempt
-from handrail.resilience.events import RequestExpired
+from handrail.resilience.events import RequestExpired, RequestRefused
 from handrail.resilience.inbound.deadline import Deadlines
 from handrail.resilience.service import ServiceSettings
 from handrail.resilience.testing import FakeClock, RecordingListener, run
@@ -112,7 +112,10 @@ def test_an_expired_request_is_refused_before_the_app_is_called(caplog: pytest.L
         "policy": "deadline",
     }
     assert peer.seen == []
-    assert peer.told.events == [RequestExpired("", "GET", 0.25, "enforce")]
+    assert peer.told.events == [
+        RequestExpired("", "GET", 0.25, "enforce"),
+        RequestRefused("", "GET", "deadline", "expired", 504),
+    ]
     assert caplog.messages == ["GET /pay answered 504: the deadline of the caller had passed when the request came"]
 
 
