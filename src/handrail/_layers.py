@@ -34,6 +34,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     if process is None or not process.settings.enabled:
         return app
     from . import _loops
+    from ._inbound_limits import limits
     from ._replay import Replaying
     from .resilience.inbound.deadline import Deadlines
     from .resilience.inbound.problem import ProblemDetails
@@ -56,6 +57,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
         cancel=process.settings.inbound.deadline_cancel,
         found_in=HEADERS,
     )
+    inner, more = limits(inner, process, _trace_id, path_of)
     if not process.settings.tracing.disabled:
         inner = spans = ServerSpans(
             inner,
@@ -64,9 +66,9 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             telling=process.settings.tracing.telling,
             measure=(lambda: live(process).metrics().server) if process.measuring else None,
             open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
-            also=deadlines.names,
+            also=deadlines.names | more,
         )
-        deadlines.on_names = spans.look_for
+        deadlines.on_names = lambda names: spans.look_for(names | more)
     with _lock:
         _deadlines.add(deadlines)
     if process.settings.tracing.telling.prometheus_path and process.measuring:

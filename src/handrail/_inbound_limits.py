@@ -1,0 +1,59 @@
+"""The limits on what comes in, and single flight, as the settings of this process want them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ._shapes import ASGIApp, Scope
+
+if TYPE_CHECKING:
+    from ._wire import Process
+    from .resilience.inbound._limits_clients import Clients
+
+__all__ = ["limits"]
+
+
+def limits(
+    inner: ASGIApp, process: "Process", trace_id: Callable[[], str | None], path_of: Callable[[Scope], str]
+) -> tuple[ASGIApp, frozenset[bytes]]:
+    """The layer around `inner`, and the headers that it wants found; `inner` itself where every limit is off."""
+    settings = process.settings.inbound
+    if not (settings.headers_max or settings.body_max or settings.body_timeout or settings.client_max):
+        return inner, frozenset()
+    from ._wire import live
+    from .resilience.inbound._reply import Replies
+    from .resilience.inbound.limits import Limits
+    from .tracing.inbound.server import HEADERS
+
+    clients, also = _clients(process) if settings.client_max else (None, frozenset[bytes]())
+    layer = Limits(
+        inner,
+        settings=settings,
+        replies=Replies(trace_id=trace_id, path_of=path_of, link=settings.trace_link),
+        emit=lambda event: live(process).listeners(event),
+        clients=clients,
+        also=also,
+        found_in=HEADERS,
+    )
+    return layer, layer.names
+
+
+def _clients(process: "Process") -> "tuple[Clients, frozenset[bytes]]":
+    """And the headers by which an address is known: what trusted proxies say goes before the socket."""
+    from .resilience.inbound._limits_clients import Clients
+    from .tracing.inbound._trust import FORWARDED, Proxies
+
+    address_of: Callable[[Scope, Mapping[bytes, bytes]], str | None] = _socket
+    trusted = process.settings.tracing.telling.trusted_proxies
+    if trusted:
+        proxies = Proxies(trusted)
+
+        def address_of(scope: Scope, found: Mapping[bytes, bytes]) -> str | None:
+            return proxies.seen(scope, found).client or _socket(scope, found)
+
+    callers = process.settings.idempotency.idempotency_callers
+    return Clients(process.settings.inbound.client_max, callers, address_of), FORWARDED if trusted else frozenset()
+
+
+def _socket(scope: Scope, _found: Mapping[bytes, bytes]) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
