@@ -17,7 +17,8 @@ __all__ = ["Books", "audit"]
 class Books:
     """Every order is placed, refused or lost. `lost` names the order and what is wrong.
 
-    `declined` counts those of the refused that no fault is to blame for: bad card, no stock.
+    `declined` counts those of the refused that no fault is to blame for: bad card, no stock. `placeable` are the
+    orders that would all be placed if nothing ever failed, as the customers wrote them.
     """
 
     orders: int
@@ -26,6 +27,7 @@ class Books:
     declined: int
     lost: dict[str, str]
     charged_twice: list[str]
+    placeable: int
     p50: float
     p99: float
     """Seconds until the answer, of all orders that got one."""
@@ -34,6 +36,11 @@ class Books:
     def sound(self) -> bool:
         """Whether nobody lost an order and nobody paid twice."""
         return not self.lost and not self.charged_twice
+
+    @property
+    def share(self) -> float:
+        """Placed of placeable; 1 of nothing."""
+        return self.placed / self.placeable if self.placeable else 1.0
 
 
 class Ledgers:
@@ -85,7 +92,8 @@ def audit(answers: Sequence[Answer], folder: Path) -> Books:
         refused=sum(not answer.placed for answer in good),
         declined=sum(answer.status in (402, 409) for answer in good),
         lost=lost,
-        charged_twice=sorted(order_id for order_id, count in ledgers.charges.items() if count > 1),
+        charged_twice=[answer.order_id for answer in answers if ledgers.charges[answer.order_id] > 1],
+        placeable=sum(answer.placeable for answer in answers),
         p50=_quantile(times, 0.50),
         p99=_quantile(times, 0.99),
     )

@@ -20,6 +20,7 @@ import httpx
 __all__ = ["Answer", "Load", "customers", "order"]
 
 CARD, DECLINED = "4242424242424242", "4000000000000002"
+NO_STOCK = "unobtainium"
 PATIENCE = 20.0
 """Seconds after which a customer gives up."""
 
@@ -32,6 +33,8 @@ class Answer:
     status: int | None
     clear: bool
     seconds: float
+    placeable: bool = True
+    """Whether nothing but a fault is in its way: the card is good, the article in stock."""
 
     @property
     def placed(self) -> bool:
@@ -43,7 +46,7 @@ def order(number: int, run: str) -> dict[str, str | int]:
     """Order number `number` of a run: every 25th card is declined, every 40th article out of stock."""
     return {
         "order_id": f"{run}-{number:05}",
-        "sku": "unobtainium" if number % 40 == 17 else ("bolt", "nut")[number % 2],
+        "sku": NO_STOCK if number % 40 == 17 else ("bolt", "nut")[number % 2],
         "quantity": 1 + number % 3,
         "amount": 500 + 25 * (number % 40),
         "card": DECLINED if number % 25 == 11 else CARD,
@@ -86,7 +89,8 @@ class Load:
             status, clear = response.status_code, _is_clear(response)
         except httpx.HTTPError:
             pass  # no answer at all: status stays None
-        answer = Answer(str(wish["order_id"]), status, clear, time.monotonic() - began)
+        seconds, placeable = time.monotonic() - began, wish["card"] != DECLINED and wish["sku"] != NO_STOCK
+        answer = Answer(str(wish["order_id"]), status, clear, seconds, placeable)
         self.answers.append(answer)
         self.seen(answer)
 

@@ -25,10 +25,12 @@ def tally(traces: Iterable[Trace]) -> Recorded:
 
 
 def showcase(traces: Sequence[Trace]) -> Trace | None:
-    """An order that was placed because its charge was sent again; of those the one with the most attempts."""
+    """An order that was placed because its charge was sent again; of those one whose first charge was made and whose
+    answer was given again, before all others; then the one with the most attempts.
+    """
     attempts = {trace.trace_id: sum(map(_is_charge, trace.spans)) for trace in traces if _was_placed(trace)}
     retried = [trace for trace in traces if attempts.get(trace.trace_id, 0) > 1]
-    return max(retried, key=lambda trace: attempts[trace.trace_id], default=None)
+    return max(retried, key=lambda trace: (_was_replayed(trace), attempts[trace.trace_id]), default=None)
 
 
 def _is_retry(event: Event) -> bool:
@@ -42,6 +44,11 @@ def _is_opening(event: Event) -> bool:
 
 def _is_charge(span: Span) -> bool:
     return span.kind == CLIENT and str(span.attributes.get("url.full", "")).endswith("/charges")
+
+
+def _was_replayed(trace: Trace) -> bool:
+    outcomes = (event.attributes.get("handrail.idempotency.outcome") for span in trace.spans for event in span.events)
+    return "replayed" in outcomes
 
 
 def _was_placed(trace: Trace) -> bool:

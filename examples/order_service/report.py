@@ -11,7 +11,7 @@ from rich.table import Table
 from .books import Books
 from .load import Answer
 from .recorded import Recorded
-from .scenario import Phase
+from .scenario import ENOUGH, Phase, Story
 
 __all__ = ["Display", "table"]
 
@@ -66,7 +66,7 @@ class Display:
         return f"[green]{placed:>3} placed[/] [yellow]{refused:>3} refused[/] [{style}]{unclear:>3} unclear[/]"
 
 
-def table(runs: Mapping[str, tuple[Books, Recorded]]) -> Table:
+def table(runs: Mapping[str, tuple[Story, Recorded]]) -> Table:
     """The runs side by side."""
     drawn = Table(title="\nThe same orders, the same faults", title_style="bold", title_justify="left")
     drawn.add_column("")
@@ -77,10 +77,13 @@ def table(runs: Mapping[str, tuple[Books, Recorded]]) -> Table:
     return drawn
 
 
-def _rows(runs: list[tuple[Books, Recorded]]) -> list[tuple[str, list[str]]]:
+def _rows(stories: list[tuple[Story, Recorded]]) -> list[tuple[str, list[str]]]:
+    runs = [(story.books, recorded) for story, recorded in stories]
+    parts = zip(*(story.parts for story, _ in stories), strict=True)
     return [
         ("orders", [str(books.orders) for books, _ in runs]),
-        ("placed", [str(books.placed) for books, _ in runs]),
+        ("placed of placeable", [f"{books.placed} of {books.placeable}" for books, _ in runs]),
+        *((f"  {row[0][0].title}", [_placed(phase, books) for phase, books in row]) for row in parts),
         ("refused with a clear answer", [str(books.refused) for books, _ in runs]),
         ("  of these: bad card, no stock", [str(books.declined) for books, _ in runs]),
         ("lost", [_bad(len(books.lost)) for books, _ in runs]),
@@ -89,6 +92,11 @@ def _rows(runs: list[tuple[Books, Recorded]]) -> list[tuple[str, list[str]]]:
         ("retries", [str(recorded.retries) for _, recorded in runs]),
         ("breaker openings", [str(recorded.openings) for _, recorded in runs]),
     ]
+
+
+def _placed(phase: Phase, books: Books) -> str:
+    text = f"{books.placed} of {books.placeable}  {int(books.share * 1000) / 10:5.1f} %"
+    return f"[bold {'green' if books.share >= ENOUGH else 'red'}]{text}[/]" if phase.promised else text
 
 
 def _bad(count: int) -> str:
