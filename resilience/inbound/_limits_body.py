@@ -62,8 +62,8 @@ class BoundedBody:
         self._begun = False
         self._whole = False
 
-        self.answered = False
-        """Whether the client was answered in place of the app; the end of that answer is still to be sent."""
+        self.answered = ""
+        """The setting for which the client was answered in place of the app; the end of that is still to be sent."""
 
     @property
     def refused(self) -> bool:
@@ -121,7 +121,7 @@ class BoundedBody:
         refuse, self._refuse = self._refuse, None
         assert refuse is not None
         await refuse(setting, reason, self._begun)
-        self.answered = not self._begun
+        self.answered = "" if self._begun else setting
 
 
 async def _unheard(message: "Message") -> None:

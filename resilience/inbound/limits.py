@@ -5,7 +5,8 @@ body follows (RFC 9112, 6.3); in HTTP/2 and 3 one may follow without a word (RFC
 """
 
 import logging
-from collections.abc import Awaitable, Mapping
+import operator
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ class Limits:
         clients: Clients | None = None,
         also: frozenset[bytes] = frozenset(),
         clock: Clock | None = None,
+        path_of: "Callable[[Scope], str]" = operator.itemgetter("path"),
         found_in: str = "handrail.headers",
     ) -> None:
         self.app = app
@@ -56,6 +58,7 @@ class Limits:
         self._emit = emit
         self._clients = clients
         self._clock = clock or SystemClock()
+        self._path_of = path_of
         self._found_in = found_in
         self._settings = settings
         self._headers_max: float = settings.headers_max or inf
@@ -142,8 +145,10 @@ class Limits:
             if not body.refused:
                 raise
             _log.debug("after a refused body", exc_info=True)  # the app was told that its client has left
-        if body.answered:
+        if body.answered == "body_max":
             await self._ended(scope, receive, send)
+        elif body.answered:
+            await send(_LAST)
 
     async def _stop(self, scope: "Scope", send: "Send", setting: str, reason: str, begun: bool) -> None:
         if not begun:
@@ -151,13 +156,14 @@ class Limits:
             return
         self._emit(RequestRefused("", scope["method"], setting, reason, _STATUS[setting]))
         detail = self._detail(setting, reason)
-        _log.warning("%s: the connection is dropped in the middle of the answer: %s", scope["method"], detail)
+        path = self._path_of(scope)
+        _log.warning("%s %s dropped in the middle of its answer: %s", scope["method"], path, detail)
 
     async def _refuse(self, setting: str, reason: str, scope: "Scope", send: "Send") -> None:
         status = _STATUS[setting]
         if scope["type"] == "websocket":
             self._emit(RequestRefused("", "GET", setting, reason, 403))
-            _log.warning("websocket refused: %s", self._detail(setting, reason))
+            _log.warning("websocket %s refused: %s", self._path_of(scope), self._detail(setting, reason))
             await send({"type": "websocket.close", "code": 1008, "reason": "too many headers"})
             return
         self._emit(RequestRefused("", scope["method"], setting, reason, status))

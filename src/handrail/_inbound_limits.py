@@ -32,6 +32,7 @@ def limits(
         emit=lambda event: live(process).listeners(event),
         clients=clients,
         also=also,
+        path_of=path_of,
         found_in=HEADERS,
     )
     return layer, layer.names
