@@ -94,6 +94,11 @@ class SharedBreakers:
         self._thread: threading.Thread | None = None
         self._ended = False
 
+    @property
+    def away(self) -> bool:
+        """Whether the store could not be reached in the last round."""
+        return self._outage.lasts
+
     def heard(self, event: Event) -> None:
         """The listener: runs on the path of calls, and only takes a note."""
         if isinstance(event, CircuitChanged):

@@ -4,11 +4,13 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from . import _drain
 from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from ._wire import Process, current, live
 
 if TYPE_CHECKING:
+    from ._inbound_health import Readiness
     from .resilience.inbound.deadline import Deadlines
     from .resilience.service import ServiceSettings
 
@@ -33,7 +35,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     process = current()
     if process is None or not process.settings.enabled:
         return app
-    from . import _loops
+    from . import _inbound_health, _loops
     from ._inbound_limits import limits
     from ._replay import Replaying
     from .resilience.inbound.deadline import Deadlines
@@ -43,27 +45,30 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from .tracing.inbound.routes import Routes
     from .tracing.inbound.server import HEADERS, ServerSpans
 
-    path_of = Routes(outermost).shown_path
-    inner: ASGIApp = Replaying(app, lambda: live(process), trace_id=_trace_id, path_of=path_of)
+    routes = Routes(outermost)
+    path_of = routes.shown_path
+    link = process.settings.inbound.trace_link
+    inner: ASGIApp = Replaying(app, lambda: live(process), trace_id=_trace_id, path_of=path_of, link=link)
     if process.settings.problem_details:
-        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of)
+        inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of, link=link)
     inner = deadlines = Deadlines(
         inner,
         emit=lambda event: live(process).listeners(event),
         trace_id=_trace_id,
         service=process.settings.service,
         path_of=path_of,
-        link=process.settings.inbound.trace_link,
+        link=link,
         cancel=process.settings.inbound.deadline_cancel,
         found_in=HEADERS,
     )
     inner, more = limits(inner, process, _trace_id, path_of)
+    inner, readiness = _inbound_health.around(inner, app, routes, process, _trace_id)
     if not process.settings.tracing.disabled:
         inner = spans = ServerSpans(
             inner,
             tracing=lambda: live(process).tracing(),
             routes=outermost,
-            telling=process.settings.tracing.telling,
+            telling=_inbound_health.telling(process),
             measure=(lambda: live(process).metrics().server) if process.measuring else None,
             open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
             also=deadlines.names | more,
@@ -76,12 +81,17 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
 
         path = process.settings.tracing.telling.prometheus_path
         inner = Scrape(inner, path, lambda: live(process).metrics().scraped)
-    lifespan = Lifespan(app, started=lambda: _ready(live(process)), stopping=lambda: live(process).flush())
+    lifespan = Lifespan(
+        app,
+        started=lambda: _ready(live(process), readiness),
+        stopping=lambda: live(process).flush(),
+        ending=_drain.DRAIN.begin,
+    )
 
     async def handrail(scope: Scope, receive: Receive, send: Send) -> None:
         scope[MARK] = True
         if scope["type"] == "lifespan":
-            await lifespan(scope, receive, send)
+            await readiness.during(lifespan, scope, receive, send)
         else:
             if remembered.get() is not None:
                 remembered.set(None)  # an ASGI client in tests makes the next request in the context of the last
@@ -90,7 +100,8 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     return handrail
 
 
-def _ready(process: Process) -> None:
+def _ready(process: Process, readiness: "Readiness") -> None:
+    readiness.starting = False
     if process.follower is not None:
         process.follower.begin()
     if not process.settings.tracing.disabled:

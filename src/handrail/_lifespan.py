@@ -16,15 +16,23 @@ _ENDS = ("lifespan.startup.complete", "lifespan.startup.failed")
 
 
 class Lifespan:
-    """Runs `started` when the application is ready and `stopping` when it has stopped."""
+    """Runs `started` when the application is ready, `ending` when it is told to stop and `stopping` when it has."""
 
-    def __init__(self, app: ASGIApp, *, started: Callable[[], None], stopping: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        started: Callable[[], None],
+        stopping: Callable[[], Awaitable[None]],
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app = app
         self._started = started
         self._stopping = stopping
+        self._ending = ending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen = _Seen(receive, send, self._started, self._stopping)
+        seen = _Seen(receive, send, self._started, self._stopping, self._ending)
         try:
             await self._app(scope, seen.receive, seen.send)
         except Exception:
@@ -41,6 +49,7 @@ class Lifespan:
         self._started()
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self._ending()
         await self._stopping()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -49,19 +58,28 @@ class _Seen:
     """What the application did with the protocol so far."""
 
     def __init__(
-        self, receive: Receive, send: Send, started: Callable[[], None], stopping: Callable[[], Awaitable[None]]
+        self,
+        receive: Receive,
+        send: Send,
+        started: Callable[[], None],
+        stopping: Callable[[], Awaitable[None]],
+        ending: Callable[[], None],
     ) -> None:
         self._receive = receive
         self._send = send
         self._started = started
         self._stopping = stopping
+        self._ending = ending
         self.received = False
         self.answered = False
         self._running = False
 
     async def receive(self) -> Message:
         self.received = True
-        return await self._receive()
+        message = await self._receive()
+        if message["type"] == "lifespan.shutdown":
+            self._ending()
+        return message
 
     async def send(self, message: Message) -> None:
         kind = message["type"]

@@ -61,7 +61,7 @@ class Process(Telemetry):
 
     def switch_on(self) -> None:
         """Take hold of the client libraries, those imported later included."""
-        from . import _logs, _unguarded, _work
+        from . import _drain, _logs, _unguarded, _work
         from ._breaker_lines import breaker_lines
         from ._bridge import Bridge
 
@@ -74,6 +74,7 @@ class Process(Telemetry):
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
+        self.undo.append(_drain.install(lambda: live(self).settings.inbound))
         self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)

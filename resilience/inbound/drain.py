@@ -1,0 +1,166 @@
+"""The end of a server: readiness fails, streams are sent elsewhere, and what does not end in time is cancelled.
+
+What follows the order to stop is the server's own graceful end; this is what it does not do. Each event loop has its
+own end: a process may run several servers.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from ..clock import Clock, SystemClock
+from ..events import Listener, RequestRefused
+from ._answer import Answer
+from ._drain_underway import ClientSentAway, Underway
+from ._reply import Replies
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["ClientSentAway", "Drain", "Draining"]
+
+_log = logging.getLogger("handrail")
+_ANSWER = Answer(
+    503,
+    "draining",
+    "the service ends, and the request was not done in the time that it has for that",
+    "drain",
+    None,
+    1.0,
+)
+
+
+class Drain:
+    """What is under way in this process, and which of its event loops are about to end. Safe for threads."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self.underway: set[Underway] = set()
+        self.begun = False
+        """Whether any loop has ever begun to drain: else there is nothing to look for."""
+        self._draining: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._ends: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def draining(self) -> bool:
+        """Whether the running loop is about to end."""
+        return self.begun and _here() in self._draining
+
+    def begin(self) -> None:
+        """From now on the running loop is not ready, and each answer by HTTP/1.1 ends its connection."""
+        here = _here()
+        self._draining[here] = self.begun = True
+        for one in tuple(self.underway):
+            if one.where is here:
+                one.closing = True
+
+    def end(self, seconds: float) -> None:
+        """The server accepts no more: send streams elsewhere, and cancel what is left after so many seconds."""
+        self.begin()
+        here = _here()
+        task = self._spawn(partial(self._end, here, seconds))
+        if task is not None:
+            self._ends[here] = task
+
+    def cut(self) -> None:
+        """Cancel what is under way in the running loop."""
+        here = _here()
+        left = [one for one in tuple(self.underway) if one.where is here and not one.cut]
+        if left:
+            _log.warning("%d requests and streams are cut off at the end", len(left))
+        for one in left:
+            one.cut = True
+            one.stop.cancel()
+
+    def over(self) -> None:
+        """The server of the running loop has ended, or another one begins."""
+        here = _here()
+        self._draining.pop(here, None)
+        task = self._ends.pop(here, None)
+        if task is not None:
+            task.cancel()
+
+    async def _end(self, here: object, seconds: float) -> None:
+        for one in tuple(self.underway):
+            if one.where is here and one.is_stream:
+                self._spawn(one.send_away)
+        await self._clock.sleep(seconds)
+        self.cut()
+
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> "asyncio.Task[None] | None":
+        loop = asyncio._get_running_loop()
+        if loop is None:
+            sys.modules["trio"].lowlevel.spawn_system_task(work)
+            return None
+        task = loop.create_task(work())
+        self._tasks.add(task)  # a loop holds its tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Draining:
+    """ASGI middleware: keeps what is under way in `drain`, and answers what is cut off."""
+
+    def __init__(self, app: "ASGIApp", drain: Drain, *, emit: Listener, replies: Replies) -> None:
+        self.app = app
+        self._drain = drain
+        self._underway = drain.underway
+        self._emit = emit
+        self._replies = replies
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        drain = self._drain
+        loop = asyncio._get_running_loop()
+        task = None if loop is None else asyncio.current_task(loop)
+        if task is None:
+            await self._on_trio(scope, receive, send)
+            return
+        one = Underway(scope, send, loop, task, closing=drain.begun and drain.draining())
+        underway = self._underway
+        underway.add(one)
+        try:
+            await self.app(scope, receive, one.send)
+        except asyncio.CancelledError:
+            underway.discard(one)
+            if not one.cut:
+                raise
+            task.uncancel()
+            await self._answer(one)
+        except BaseException:
+            underway.discard(one)
+            raise
+        underway.discard(one)
+
+    async def _on_trio(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        with anyio.CancelScope() as stop:
+            one = Underway(scope, send, _here(), stop, closing=self._drain.draining())
+            self._underway.add(one)
+            try:
+                await self.app(scope, receive, one.send)
+            finally:
+                self._underway.discard(one)
+        if stop.cancelled_caught:
+            await self._answer(one)
+
+    async def _answer(self, one: Underway) -> None:
+        """To a request whose response has begun, and to a websocket, there is nothing to say but the end."""
+        scope = one.scope
+        if scope["type"] != "http":
+            return
+        if one.start is not None:
+            self._emit(RequestRefused("", scope["method"], "drain", "begun", one.start["status"]))
+            return
+        self._emit(RequestRefused("", scope["method"], "drain", "", _ANSWER.status))
+        await self._replies.send(_ANSWER, scope, one.send)
+
+
+def _here() -> Any:
+    """The running event loop, or what stands for it on trio."""
+    loop = asyncio._get_running_loop()
+    return loop if loop is not None else sys.modules["trio"].lowlevel.current_root_task()
