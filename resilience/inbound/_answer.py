@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
+from http import HTTPStatus
 from math import ceil
 
 from .. import errors
@@ -13,20 +14,11 @@ from ..keyed import IN_FLIGHT, INTERRUPTED_KEY, NOT_KEPT, REFUSED
 from ..outbound.failure import failure_of
 from ._status_errors import Refusal, refusal_of
 
-__all__ = ["Answer", "answer_to"]
+__all__ = ["FAILED", "PROBLEM", "Answer", "answer_to"]
 
-_TITLES = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    409: "Conflict",
-    413: "Content Too Large",
-    421: "Misdirected Request",
-    422: "Unprocessable Content",
-    429: "Too Many Requests",
-    431: "Request Header Fields Too Large",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-}
+PROBLEM = b"application/problem+json"
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""RFC 9110's words, where older Pythons have older ones."""
 _STATUSES = {429: 503, 502: 503, 503: 503, 504: 504}
 """The status of a dependency's response that nobody handled, and what it makes of ours."""
 
@@ -55,14 +47,23 @@ class Answer:
     retry_after: float | str | None = None
     overloaded: bool = False
 
-    def headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
+    @property
+    def title(self) -> str:
+        """What the status is called, RFC 9110; for one that nobody knows, what its class is called there."""
+        try:
+            return _TITLES.get(self.status) or HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Server Error" if self.status >= 500 else "Client Error"
+
+    def headers(self, body: bytes, kind: bytes = PROBLEM) -> list[tuple[bytes, bytes]]:
         """Response headers. Retry-After is rounded up to whole seconds: RFC 9110, 10.2.3."""
         headers = [
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
+            (b"vary", b"accept"),
         ]
-        if (wait := self._whole()) is not None:
+        if (wait := self.wait) is not None:
             headers.append((b"retry-after", str(wait).encode("latin-1", "replace")))
         if self.target is not None:
             headers.append((b"proxy-status", self._whose().encode("latin-1", "replace")))
@@ -70,31 +71,38 @@ class Answer:
             headers.append(OVERLOADED)
         return headers
 
-    def body(self, trace_id: str | None) -> bytes:
-        """The document; members that nobody knows are left out."""
+    def body(self, trace_id: str | None, link: str = "") -> bytes:
+        """The document; members that nobody knows are left out. `link`: where the trace is seen."""
         members: dict[str, object] = {
             "type": f"urn:handrail:problem:{self.kind}",
-            "title": _TITLES[self.status],
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "trace_id": trace_id,
+            "trace": link or None,
             "policy": self.policy,
             "target": self.target,
-            "retry_after": self._whole(),
+            "retry_after": self.wait,
         }
         known = {name: value for name, value in members.items() if value is not None}
-        return json.dumps(known, ensure_ascii=False).encode()
+        return json.dumps(known, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
     def _whose(self) -> str:
         """RFC 9209, 2.3: it was the next hop that failed, and which one; our callers do not blame us for it."""
         error = "http_response_timeout" if self.status == 504 else "destination_unavailable"
         return f"{RELAYED}{error}; next-hop={_quoted(str(self.target))}"
 
-    def _whole(self) -> int | str | None:
+    @property
+    def wait(self) -> int | str | None:
+        """What Retry-After says: whole seconds, or a date; None where nobody knows."""
         wait = self.retry_after
         if isinstance(wait, float):
             return ceil(wait) if 0 <= wait <= _LONGEST else None
         return wait
+
+
+FAILED = Answer(500, "failed", "the service met an error that it was not prepared for")
+"""To strangers: nothing of the error itself."""
 
 
 def _quoted(text: str) -> str:

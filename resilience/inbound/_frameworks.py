@@ -3,18 +3,27 @@
 While they do, the error is still being handled further up the stack, so `sys.exception()`
 names it, and the head of its traceback is the frame that caught it. Only where that frame is
 the framework's last resort, in its plain form (no debug page, no handler of the app's own),
-the 500 may be replaced.
+the 500 may be replaced. Quart and Django answer later, and tell of it before.
 """
 
 import sys
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["unhandled"]
+from ._framework_signals import TOLD, listen
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Scope
+
+__all__ = ["listen", "unhandled"]
 
 
-def unhandled() -> Exception | None:
-    """The error for which a framework is sending its default 500 right now, on the caller's stack."""
+def unhandled(scope: "Scope", start: "Message") -> Exception | None:
+    """The error for which a framework is sending its default 500, which `start` begins, on the caller's stack."""
+    told = scope.get(TOLD)
+    if isinstance(told, Exception):  # and the page is the one that was to come, not one of a layer between
+        kinds = [value for name, value in start.get("headers", ()) if name.lower() == b"content-type"]
+        return told if kinds and kinds[0].startswith(b"text/html") else None
     error = sys.exception()
     if not isinstance(error, Exception) or error.__traceback__ is None:
         return None

@@ -30,10 +30,10 @@ class Refusal:
     outcome: str
     reason: str | None = None
 
-    def headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
-        """Those of the problem, and the reason."""
-        told = [] if self.reason is None else [(REFUSED.encode(), self.reason.encode())]
-        return [*self.answer.headers(body), *told]
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The reason, beside the headers of the problem."""
+        return [] if self.reason is None else [(REFUSED.encode(), self.reason.encode())]
 
 
 def _final(status: int, kind: str, detail: str, outcome: str, reason: str) -> Refusal:

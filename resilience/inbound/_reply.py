@@ -5,6 +5,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ._accept import prefers_html
 from ._answer import Answer
 
 if TYPE_CHECKING:
@@ -33,13 +34,32 @@ class Replies:
         self._link = link
 
     async def send(
-        self, answer: Answer, scope: "Scope", send: "Send", also: Iterable[Header] = (), *, quietly: bool = False
+        self,
+        answer: Answer,
+        scope: "Scope",
+        send: "Send",
+        also: Iterable[Header] = (),
+        *,
+        quietly: bool = False,
+        said: str = "",
     ) -> None:
-        """The whole response. `also` are further headers; `quietly`: no log line, for what comes in thousands."""
+        """The whole response: HTML where the request prefers it, else the problem document.
+
+        `also` are further headers; `quietly`: no log line, for what comes in thousands; `said`: what the log says in
+        place of the answer's detail.
+        """
         if not quietly:
-            path = self._path_of(scope)
-            _log.warning("%s %s answered %d: %s", scope["method"], path, answer.status, answer.detail)
-        body = answer.body(self._trace_id())
-        headers = [*also, *answer.headers(body)]
+            why = (said or answer.detail).encode("utf-8", "backslashreplace").decode()  # a file must be able to take it
+            _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, why)
+        trace = self._trace_id()
+        link = self._link.replace("{trace_id}", trace) if self._link and trace else ""
+        if prefers_html(scope["headers"]):
+            from . import _html
+
+            body = _html.page(answer, trace, link)
+            headers = [*also, *answer.headers(body, _html.HTML), _html.policy()]
+        else:
+            body = answer.body(trace, link)
+            headers = [*also, *answer.headers(body)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

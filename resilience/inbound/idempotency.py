@@ -35,6 +35,7 @@ from ._idempotency_refusals import (
 from ._idempotency_request import KEY, Asked, InvalidKey, Reading
 from ._idempotency_run import Courier, Running, current_key
 from ._idempotency_task import outlive
+from ._reply import Replies
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -75,7 +76,7 @@ async def drain(seconds: float, clock: Clock | None = None) -> None:
 
 
 class Idempotency:
-    """ASGI middleware. `courier` leads to the store; `emit`, `trace_id` and `path_of` are those of other layers."""
+    """ASGI middleware. `courier` leads to the store; `emit`, `trace_id`, `path_of`, `link` are those of other layers."""
 
     def __init__(
         self,
@@ -87,8 +88,10 @@ class Idempotency:
         settings: IdempotencySettings | None = None,
         clock: Clock | None = None,
         path_of: "Callable[[Scope], str]" = operator.itemgetter("path"),
+        link: str = "",
     ) -> None:
         self.app = app
+        self._replies = Replies(trace_id=trace_id, path_of=path_of, link=link)
         self._courier = courier
         self._emit = emit
         self._trace_id = trace_id
@@ -247,14 +250,10 @@ class Idempotency:
         self, refusal: Refusal, scope: "Scope", send: "Send", asked: Asked | None = None, trace: str | None = None
     ) -> None:
         self._tell(scope, asked, refusal.outcome, trace)
-        answer = refusal.answer
-        _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, answer.detail)
-        body = answer.body(self._trace_id())
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         said = self._promise.header(host, asked)
-        headers = refusal.headers(body) if said is None else [*refusal.headers(body), said]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        also = refusal.headers if said is None else [*refusal.headers, said]
+        await self._replies.send(refusal.answer, scope, send, also)
 
     def _tell(self, scope: "Scope", asked: Asked | None, outcome: str, trace: str | None = None) -> None:
         key = "" if asked is None else asked.short

@@ -1,34 +1,33 @@
-"""Turns what nobody handled, a refused call or a dependency that failed, into an honest 503 or 504.
+"""Turns what nobody handled into an honest answer: 503 or 504 for a refused call or a dependency that failed, else 500.
 
-RFC 9457 `application/problem+json`, with `trace_id`, `policy`, `target` and `Retry-After`. The
-app's own handling always wins; what is not about a dependency stays a 500; nothing is buffered.
+RFC 9457 `application/problem+json`, with `trace_id`, `policy`, `target` and `Retry-After`, or a page for browsers. The
+app's own handling always wins; a 500 says nothing of the error; nothing is buffered.
 """
 
-import logging
 import operator
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ._answer import Answer, answer_to
-from ._frameworks import unhandled
+from ._answer import FAILED, answer_to
+from ._frameworks import listen, unhandled
+from ._reply import Replies
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["ProblemDetails"]
 
-_log = logging.getLogger("handrail")
 _OVER = Exception("answered")
 _REPLACED = (b"content-type", b"content-length", b"content-encoding")
 
 
 class ProblemDetails:
-    """ASGI middleware; `trace_id` returns the current trace's id as 32 hex digits, or None.
+    """ASGI middleware; `trace_id`, `path_of` and `link` are those of `Replies`.
 
-    `clean` takes secrets out of what an error says; `path_of` gives the request's path for the log.
+    `clean` takes secrets out of what an error says.
 
-    An error that was answered is logged as one WARNING line of logger "handrail" and ends
-    here; any other error, and one that comes after the response has begun, passes through.
+    An error about a dependency is answered, logged as one WARNING line of logger "handrail", and ends here. Any other
+    is answered with a 500 and passes through, for the server to log; so does one after the response has begun.
     """
 
     def __init__(
@@ -38,26 +37,23 @@ class ProblemDetails:
         trace_id: Callable[[], str | None],
         clean: Callable[[str], str] = str,
         path_of: "Callable[[Scope], str]" = operator.itemgetter("path"),
+        link: str = "",
     ) -> None:
         self.app = app
-        self._trace_id = trace_id
-        self._clean = clean
-        self._path_of = path_of
+        self.clean = clean
+        self.replies = Replies(trace_id=trace_id, path_of=path_of, link=link)
+        listen()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        responder = _Responder(scope, send, self._trace_id, self._clean, self._path_of)
+        responder = _Responder(self, scope, send)
         try:
             await self.app(scope, receive, responder)
         except Exception as error:
-            if responder.told is error:  # Starlette raises it again, for servers to log
-                return
-            answer = None if responder.begun else answer_to(error, self._clean)
-            if answer is None:
+            if await responder.raised(error):
                 raise
-            await responder.tell(error, answer, [])
         finally:
             if responder.told is not None:
                 responder.told = _OVER  # else they hold each other, and all frames between: work for the collector
@@ -66,43 +62,49 @@ class ProblemDetails:
 class _Responder:
     """The `send` of one request."""
 
-    __slots__ = ("_clean", "_path_of", "_scope", "_send", "_trace_id", "begun", "told")
+    __slots__ = ("_layer", "_scope", "_send", "begun", "told")
 
-    def __init__(
-        self,
-        scope: "Scope",
-        send: "Send",
-        trace_id: Callable[[], str | None],
-        clean: Callable[[str], str],
-        path_of: "Callable[[Scope], str]",
-    ) -> None:
+    def __init__(self, layer: ProblemDetails, scope: "Scope", send: "Send") -> None:
+        self._layer = layer
         self._scope = scope
         self._send = send
-        self._trace_id = trace_id
-        self._clean = clean
-        self._path_of = path_of
         self.begun = False
         self.told: Exception | None = None
 
-    async def __call__(self, message: "Message") -> None:
+    def __call__(self, message: "Message") -> Awaitable[None]:
         if self.told is not None:
-            return  # the rest of the response that was replaced
+            return _nothing()  # the rest of the response that was replaced
         if message["type"] == "http.response.start":
-            if message["status"] == 500 and (error := unhandled()) and (answer := answer_to(error, self._clean)):
+            if message["status"] == 500 and (error := unhandled(self._scope, message)) is not None:
                 kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in _REPLACED]
-                await self.tell(error, answer, kept)
-                return
+                return self._tell(error, kept)
             self.begun = True
-        await self._send(message)
+        return self._send(message)
 
-    async def tell(self, error: Exception, answer: Answer, kept: list[tuple[bytes, bytes]]) -> None:
+    async def raised(self, error: Exception) -> bool:
+        """Answer what the app raised, where nobody has; whether it is the server's business as well."""
+        if self.told is error:  # Starlette raises it again, for servers to log
+            return answer_to(error, self._layer.clean) is None
+        if self.begun or self.told is not None:
+            return True
+        try:
+            await self._tell(error, [])
+        except Exception:  # of a server whose client has left: what the app raised is what counts
+            return True
+        return answer_to(error, self._layer.clean) is None
+
+    async def _tell(self, error: Exception, kept: list[tuple[bytes, bytes]]) -> None:
         """Send the answer, with the headers that outer layers of the app had put on theirs."""
         self.begun = True
         self.told = error
-        method, path = self._scope["method"], self._path_of(self._scope)
-        _log.warning("%s %s answered %d: %s", method, path, answer.status, answer.detail)
-        body = answer.body(self._trace_id())
-        await self._send(
-            {"type": "http.response.start", "status": answer.status, "headers": [*kept, *answer.headers(body)]}
-        )
-        await self._send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+        layer = self._layer
+        answer = answer_to(error, layer.clean)
+        said = ""
+        if answer is None:
+            answer = FAILED
+            said = layer.clean(f"{type(error).__name__}: {error}".strip(": "))
+        await layer.replies.send(answer, self._scope, self._send, kept, said=said)
+
+
+async def _nothing() -> None:
+    pass

@@ -46,11 +46,13 @@ class Replaying:
         *,
         trace_id: Callable[[], str | None],
         path_of: Callable[[Scope], str],
+        link: str = "",
     ) -> None:
         self._app = app
         self._live = live
         self._trace_id = trace_id
         self._path_of = path_of
+        self._link = link
         self._of: Process | None = None
         self._layer: Idempotency | None = None
 
@@ -73,6 +75,7 @@ class Replaying:
             emit=process.listeners,
             trace_id=self._trace_id,
             path_of=self._path_of,
+            link=self._link,
         )
 
 

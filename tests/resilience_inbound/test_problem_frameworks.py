@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import subprocess
 import sys
 from typing import Any
 
@@ -37,10 +38,11 @@ async def has_a_bug(request):
     raise ValueError("a bug")
 
 
-def get(app, path="/", **headers):
+def get(app, path="/", *, raising=True, **headers):
     async def main():
         # An error that the middleware lets through reaches us, as it would reach the server.
-        transport = httpx.ASGITransport(ProblemDetails(app, trace_id=lambda: TRACE))
+        layer = ProblemDetails(app, trace_id=lambda: TRACE)
+        transport = httpx.ASGITransport(layer, raise_app_exceptions=raising)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, headers=headers)
 
@@ -87,9 +89,11 @@ def test_starlette_sync_endpoint():
 
 
 def test_a_bug_stays_a_500_and_is_raised():
-    """What is not about a dependency is Starlette's 500, and still reaches the server's log."""
+    """What is not about a dependency still reaches the server's log; its 500 is a problem without a word of the bug."""
+    app = Starlette(routes=[Route("/", has_a_bug)])
     with pytest.raises(ValueError, match="a bug"):
-        get(Starlette(routes=[Route("/", has_a_bug)]))
+        get(app)
+    assert is_failed(get(app, raising=False))
 
 
 def test_one_line_of_log(caplog):
@@ -272,10 +276,10 @@ async def litestar_bug() -> None:
 
 
 def test_litestar():
-    """Litestar's default 500 is replaced; one for a bug is not."""
+    """Litestar's default 500 is replaced, for a dependency and for a bug."""
     app = litestar.Litestar([litestar_fails, litestar_bug], logging_config=None)
     assert is_problem(get(app))
-    assert get(app, "/bug").status_code == 500
+    assert is_failed(get(app, "/bug"))
 
 
 @pytest.mark.parametrize("key", [errors.Rejected, 500, Exception])
@@ -310,13 +314,82 @@ def test_frameworks_that_are_not_there(monkeypatch):
     assert "starlette.middleware.errors" not in sys.modules
 
 
-def test_quart_keeps_its_500():
-    """Quart answers after it has left its handler: its own 500 stays (known limit)."""
+@pytest.mark.parametrize("seconds", [None, 60])
+def test_quart(seconds: int | None) -> None:
+    """Its bare 500 is replaced, for a dependency and for a bug, also where the answer is sent in a task of its own."""
+    app = shop()
+    app.config["RESPONSE_TIMEOUT"] = seconds
+    assert is_problem(get(app))
+    assert is_failed(get(app, "/bug"))
+
+
+@pytest.mark.parametrize("key", [500, Exception, errors.HandrailError])
+def test_quart_handler_wins(key: Any) -> None:
+    """A handler for 500 or for the error is the app's decision, and so is a 500 that the app asks for."""
+    app = shop()
+
+    @app.route("/asked")
+    async def asked() -> None:
+        quart.abort(500)
+
+    assert get(app, "/asked").text.startswith("<!doctype html>")
+
+    @app.errorhandler(key)
+    async def mine(error: Exception) -> tuple[str, int]:
+        return "mine", 500
+
+    assert get(app).text == "mine"
+
+
+def test_quart_layer_of_the_app_wins() -> None:
+    """What is sent in place of the bare page by a layer between is the app's answer."""
+    app = shop()
+
+    @app.after_request
+    async def as_json(response: Any) -> Any:
+        response.content_type = "application/json"
+        return response
+
+    response = get(app)
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
+
+
+def test_quart_debug_page_wins() -> None:
+    """The page with the traceback is what the developer asked for."""
+    app = shop()
+    app.debug = True
+    assert "CircuitOpen" in get(app).text
+
+
+def shop() -> quart.Quart:
     app = quart.Quart("shop")
     app.logger.disabled = True
 
     @app.route("/")
-    async def endpoint():
+    async def endpoint() -> None:
         raise refused()
 
-    assert get(app).status_code == 500
+    @app.route("/bug")
+    async def bug() -> None:
+        raise ValueError("a bug")
+
+    return app
+
+
+def is_failed(response: httpx.Response) -> bool:
+    document = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "a bug" not in response.text
+    return response.status_code == 500 and document["trace_id"] == TRACE
+
+
+def test_django() -> None:
+    """Its bare 500 is replaced; its debug page, a page and a handler of the app's own stay."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.resilience_inbound.problem_django"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("well\n", 0), done.stderr
