@@ -76,7 +76,7 @@ async def drain(seconds: float, clock: Clock | None = None) -> None:
 
 
 class Idempotency:
-    """ASGI middleware. `courier` leads to the store; `emit`, `trace_id`, `path_of`, `link` are those of other layers."""
+    """ASGI middleware. `courier` leads to the store; `emit`, `trace_id`, `path_of`, `link`: those of other layers."""
 
     def __init__(
         self,

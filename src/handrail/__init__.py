@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Undeclared,
     )
     from .resilience.inbound.idempotency import idempotency_key
+    from .resilience.inbound.shield import shield
     from .settings import Overrides, Settings
 
     __version__: str
@@ -56,6 +57,7 @@ __all__ = [
     "policy",
     "protect",
     "resume",
+    "shield",
 ]
 
 A = TypeVar("A", bound=Callable[..., Any])
@@ -103,6 +105,10 @@ def __getattr__(name: str) -> Any:
         from .resilience.inbound import idempotency
 
         return idempotency.idempotency_key
+    if name == "shield":
+        from .resilience.inbound import shield
+
+        return shield.shield
     if name in __all__:
         from .resilience import errors
 

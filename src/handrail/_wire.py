@@ -8,6 +8,7 @@ import functools
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -78,14 +79,23 @@ class Process(Telemetry):
         self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)
+        if self.settings.faults.chaos:
+            from . import _chaos
+
+            self.undo.append(_chaos.switch_on(self))
         self._follow()
 
     async def flush(self) -> None:
-        """What goes on alone is ended, within 5 s, and then told to the trace."""
+        """What goes on alone is ended, within 5 s (shielded: `drain_timeout`), and then told to the trace."""
+        ends = time.monotonic() + self.settings.inbound.drain_timeout
         if self.courier is not None and "handrail.resilience.inbound.idempotency" in sys.modules:
             from .resilience.inbound.idempotency import drain
 
             await drain(_DRAINED_WITHIN)
+        if "handrail.resilience.inbound.shield" in sys.modules:
+            from .resilience.inbound.shield import finish
+
+            await finish(max(0.0, ends - time.monotonic()))
         await super().flush()
 
     def _follow(self) -> None:

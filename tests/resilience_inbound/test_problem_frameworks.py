@@ -329,7 +329,7 @@ def test_quart_handler_wins(key: Any) -> None:
     app = shop()
 
     @app.route("/asked")
-    async def asked() -> None:
+    async def asked() -> str:
         quart.abort(500)
 
     assert get(app, "/asked").text.startswith("<!doctype html>")
@@ -366,11 +366,11 @@ def shop() -> quart.Quart:
     app.logger.disabled = True
 
     @app.route("/")
-    async def endpoint() -> None:
+    async def endpoint() -> str:
         raise refused()
 
     @app.route("/bug")
-    async def bug() -> None:
+    async def bug() -> str:
         raise ValueError("a bug")
 
     return app
