@@ -27,6 +27,7 @@ __all__ = [
     "NotRetried",
     "RequestExpired",
     "RequestRefused",
+    "RequestShared",
     "RetriesExhausted",
     "RetryScheduled",
     "SecondRetry",
@@ -163,6 +164,13 @@ class RequestRefused(Event):
     policy: str
     reason: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShared(Event):
+    """A request was given the answer to one like it that was under way; `trace`: that one's, empty where unknown."""
+
+    trace: str
 
 
 @dataclass(frozen=True, slots=True)

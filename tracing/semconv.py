@@ -54,6 +54,7 @@ EVENT_KEYS_HONOURED: Final = "handrail.idempotency.honoured"
 EVENT_IDEMPOTENCY: Final = "handrail.idempotency.met"
 EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
 EVENT_REQUEST_REFUSED: Final = "handrail.request.refused"
+EVENT_REQUEST_SHARED: Final = "handrail.request.shared"
 EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
 EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
 EVENT_CHAOS: Final = "handrail.chaos.injected"
@@ -107,6 +108,7 @@ IDEMPOTENCY_KEY: Final = "handrail.idempotency.key"  # of the key's digest: what
 IDEMPOTENCY_OUTCOME: Final = "handrail.idempotency.outcome"  # replayed, in_flight, mismatch, ...
 IDEMPOTENCY_FIRST_TRACE: Final = "handrail.idempotency.first_trace"  # the trace of the request that was carried out
 REFUSED_REASON: Final = "handrail.request.refused.reason"  # limit, queue, delay, ...
+SHARED_TRACE: Final = "handrail.request.shared.trace"  # the trace of the request whose answer it was
 DEADLINE_LATE: Final = "handrail.deadline.late"  # seconds since the deadline
 DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
 UNGUARDED_REFUSED: Final = "handrail.connection.refused"
@@ -208,6 +210,11 @@ METRIC_REQUESTS_REFUSED: Final = (
     "handrail.server.requests.refused",
     "{request}",
     "Which requests were answered in place of the application, and by which policy?",
+)
+METRIC_REQUESTS_SHARED: Final = (
+    "handrail.server.requests.shared",
+    "{request}",
+    "How many requests got the answer to one like them that was under way?",
 )
 METRIC_IDEMPOTENCY: Final = (
     "handrail.server.requests.repeated",

@@ -26,6 +26,7 @@ from .resilience.events import (
     NotRetried,
     RequestExpired,
     RequestRefused,
+    RequestShared,
     RetriesExhausted,
     RetryScheduled,
     SecondRetry,
@@ -171,5 +172,9 @@ def _inbound(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str,
                 attributes[semconv.REFUSED_REASON] = event.reason
             attributes[semconv.HTTP_STATUS] = event.status
             return semconv.EVENT_REQUEST_REFUSED, attributes
+        case RequestShared():
+            if event.trace:
+                attributes[semconv.SHARED_TRACE] = event.trace
+            return semconv.EVENT_REQUEST_SHARED, attributes
         case _:
             raise TypeError(f"no description for {event!r}")

@@ -26,6 +26,7 @@ from .resilience.events import (
     NotRetried,
     RequestExpired,
     RequestRefused,
+    RequestShared,
     RetriesExhausted,
     RetryScheduled,
     SecondRetry,
@@ -117,6 +118,8 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
                 semconv.POLICY: event.policy,
                 semconv.REFUSED_REASON: event.reason,
             }
+        case RequestShared():
+            return semconv.METRIC_REQUESTS_SHARED, {}
         case ConnectionUnguarded():
             return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
         case SecondRetry():

@@ -100,6 +100,7 @@ EVENTS = [
         "handrail.server.requests.refused",
         {"handrail.policy": "load_shedding", "handrail.request.refused.reason": "limit"},
     ),
+    (events.RequestShared(TARGET, "GET", "ab" * 16), "handrail.server.requests.shared", {}),
     (
         events.ConnectionUnguarded(TARGET, "connect", "app.py:3", False),
         "handrail.connections.unguarded",

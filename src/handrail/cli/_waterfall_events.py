@@ -162,6 +162,11 @@ def _not_served(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"answered {about.get(semconv.HTTP_STATUS, '?')} by {policy}{f' ({reason})' if reason else ''}", "red"
 
 
+def _shared(about: Mapping[str, object]) -> tuple[str, str, str]:
+    first = about.get(semconv.SHARED_TRACE)
+    return "↻", f"the answer to a request like it{f' (trace {first})' if first else ''}", "dim"
+
+
 def _chaos(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "✗", f"chaos: a fault was injected on purpose: {about.get(semconv.CHAOS_RULE, '?')}", "magenta"
 
@@ -234,6 +239,7 @@ _SENTENCES = {
     semconv.EVENT_IDEMPOTENCY: _met,
     semconv.EVENT_REQUEST_EXPIRED: _expired,
     semconv.EVENT_REQUEST_REFUSED: _not_served,
+    semconv.EVENT_REQUEST_SHARED: _shared,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CHAOS: _chaos,
     semconv.EVENT_CLIENT_LEFT: _left,
