@@ -73,6 +73,10 @@ class Book:
         """Take the header of a request on to the calls that it makes, in this context; returns what ends that."""
         return _carried.set(value)
 
+    def end(self, token: Token[str]) -> None:
+        """End what `carry` began."""
+        _carried.reset(token)
+
     def headers(self) -> list[tuple[str, str]]:
         """What a call tells its peer."""
         told = [(FROM, self.service)] if self.service.isascii() and self.service.isprintable() else []

@@ -35,8 +35,9 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     process = current()
     if process is None or not process.settings.enabled:
         return app
-    from . import _inbound_health, _loops
+    from . import _chaos_layer, _inbound_health, _loops
     from ._inbound_limits import limits
+    from ._inbound_load import shedding
     from ._replay import Replaying
     from .resilience.inbound.deadline import Deadlines
     from .resilience.inbound.problem import ProblemDetails
@@ -49,6 +50,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     path_of = routes.shown_path
     link = process.settings.inbound.trace_link
     inner: ASGIApp = Replaying(app, lambda: live(process), trace_id=_trace_id, path_of=path_of, link=link)
+    below = inner
     if process.settings.problem_details:
         inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of, link=link)
     inner = deadlines = Deadlines(
@@ -61,6 +63,8 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
         cancel=process.settings.inbound.deadline_cancel,
         found_in=HEADERS,
     )
+    _chaos_layer.place(deadlines, below, process, _trace_id, path_of)
+    inner = shedding(inner, process, deadlines, _trace_id, path_of)
     inner, more = limits(inner, process, _trace_id, path_of)
     inner, readiness = _inbound_health.around(inner, app, routes, process, _trace_id)
     if not process.settings.tracing.disabled:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from ._settings_chaos import ChaosSettings
 from ._settings_file import SettingsFile, read
 from ._settings_origins import OriginTables
 from ._settings_places import state_folder, working_folder
@@ -49,6 +50,12 @@ _IDEMPOTENCY: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for 
 _INBOUND: Mapping[str, Kind] = {spec.name: _KIND_OF[type(spec.default)] for spec in fields(InboundSettings)} | {
     "priority_routes": Kind.WORDS
 }
+_CHAOS: Mapping[str, Kind] = {
+    "chaos": Kind.SWITCH,
+    "chaos_faults": Kind.FAULTS,
+    "chaos_secret": Kind.TEXT,
+    "chaos_seed": Kind.COUNT,
+}
 
 KINDS: Mapping[str, Kind] = {
     "enabled": Kind.BOOL,
@@ -63,6 +70,7 @@ KINDS: Mapping[str, Kind] = {
     **_SERVICE,
     **_IDEMPOTENCY,
     **_INBOUND,
+    **_CHAOS,
     ORIGINS: Kind.ORIGINS,
 }
 """Every setting by its flat name."""
@@ -113,6 +121,7 @@ class Resolver:
             service=self._checked(ServiceSettings, _SERVICE),
             idempotency=self._checked(IdempotencySettings, _IDEMPOTENCY),
             inbound=self._checked(InboundSettings, _INBOUND),
+            faults=self._faults(),
             tracing=tracing,
             state=state_folder(self._environ),
             per_origin=self._tables.rules(),
@@ -191,6 +200,14 @@ class Resolver:
         settings = kind(**chosen)
         for name, value, allowed in settings.problems():
             self._out_of_range(name, value, f"must be {allowed}")
+        return settings
+
+    def _faults(self) -> ChaosSettings:
+        chosen: dict[str, Any] = {name: self._values[name] for name in _CHAOS if name in self._values}
+        settings = ChaosSettings(**chosen)
+        for name, value, allowed in settings.problems(self._environ):
+            self._written[name] = value  # a secret is not shown
+            self._out_of_range(name, value, allowed)
         return settings
 
     def _bow(self, settings: ResilienceSettings) -> ResilienceSettings:

@@ -40,6 +40,8 @@ class Kind(Enum):
     LIST = "a list of texts, such as a,b"
     RATES = "rates by pattern, such as /search=0.1,/poll/*=0"
     WORDS = "words by pattern, such as /reports/*=sheddable"
+    SWITCH = 'true, false, or "production" where the environment is that'
+    FAULTS = "a list of faults, such as out error=503 POST http://payment:8003 every=3"
     ORIGINS = 'a table of settings by origin, such as {"http://payment:8003" = {attempts = 1}}'
 
 
@@ -75,11 +77,14 @@ def message(problems: "tuple[Problem, ...] | list[Problem]") -> str:
 
 
 _NUMBERS = frozenset({Kind.SECONDS, Kind.RATE, Kind.NUMBER})
-_SEVERAL = frozenset({Kind.LIST, Kind.RATES, Kind.WORDS})
+_CHAOS = frozenset({Kind.SWITCH, Kind.FAULTS})
+_SEVERAL = frozenset({Kind.LIST, Kind.RATES, Kind.WORDS}) | _CHAOS
 
 
 def from_text(kind: Kind, text: str) -> Value:
     """The value of an environment variable. ValueError carries what is allowed."""
+    if kind in _CHAOS:
+        return _chaos(kind, text, text=True)
     if kind is Kind.BOOL:
         if text.lower() in _TRUE:
             return True
@@ -129,8 +134,16 @@ def from_object(kind: Kind, value: object) -> Value:
     raise ValueError(f"must be {allowed}{', without quotes' if quoted else ''}")
 
 
-def _several(kind: Kind, value: object) -> tuple[str, ...] | Rates | Words:
+def _chaos(kind: Kind, value: object, *, text: bool) -> Value:
+    from . import _settings_chaos as chaos  # what nobody switches on is not loaded
+
+    return chaos.switch_from(value, text=text) if kind is Kind.SWITCH else chaos.faults_from(value, text=text)
+
+
+def _several(kind: Kind, value: object) -> Value:
     """A list of texts, or a table by pattern, as code and TOML write them."""
+    if kind in _CHAOS:
+        return _chaos(kind, value, text=False)
     if kind in _PAIRS and isinstance(value, Mapping):
         return _PAIRS[kind](value.items())
     if kind is Kind.LIST and isinstance(value, list | tuple | set | frozenset):

@@ -43,6 +43,10 @@ class Telemetry:
                     from .tracing import provider
 
                     self._tracing = provider.start(self.settings.tracing)
+                    if self.settings.faults.chaos:
+                        from . import _chaos
+
+                        _chaos.mark(self._tracing.provider)
                     if self.logs is not None:
                         self.logs.provided(self._tracing.provider)
                     if self._tracing.ours and self.settings.tracing.exporters == ("local",):
@@ -54,6 +58,7 @@ class Telemetry:
         if self._metrics is None:
             with self._metrics_lock:
                 if self._metrics is None:
+                    from . import _inbound_load
                     from ._bridge_metrics import observe
                     from .tracing import metrics
 
@@ -63,6 +68,7 @@ class Telemetry:
                     self._metrics = found
                     if found.server is not None:
                         observe(found.meter, self._registry)
+                        _inbound_load.observe(found.meter)
         return self._metrics
 
     def _say_where(self) -> None:

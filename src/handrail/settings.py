@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from ._settings_chaos import ChaosSettings
 from ._settings_file import SettingsFile
 from ._settings_values import Problem
 from .resilience.errors import SettingsError
@@ -148,6 +149,14 @@ class Overrides(OriginOverrides, total=False):
     body_timeout: float
     client_max: int
     single_flight_routes: Sequence[str]
+    chaos: bool | Literal["production"]
+    """True: faults may be injected on purpose. "production" where OTEL_RESOURCE_ATTRIBUTES names that. Default off."""
+    chaos_faults: Sequence[str | Mapping[str, object]]
+    """The faults: `"out error=503 POST http://payment:8003 every=3"`, or tables of the same names."""
+    chaos_secret: str
+    """Requests may bring faults in a header that is signed with it. Default empty: they may not."""
+    chaos_seed: int
+    """Of the draws of a fault's `share`. Default 0."""
     origins: Mapping[str, OriginOverrides]
     """Settings of single origins: `{"http://payment:8003": {"attempts": 1}, "https://*.stripe.com": {...}}`."""
 
@@ -164,6 +173,7 @@ class Settings:
     service: ServiceSettings = field(default_factory=ServiceSettings)
     idempotency: IdempotencySettings = field(default_factory=IdempotencySettings)
     inbound: InboundSettings = field(default_factory=InboundSettings)
+    faults: ChaosSettings = field(default_factory=ChaosSettings)
     tracing: TracingSettings
     state: Path = Path()
     """The folder of what this user's services remember (XDG state home)."""
@@ -178,6 +188,7 @@ class Settings:
             (self.service, name),
             (self.idempotency, name),
             (self.inbound, name),
+            (self.faults, name),
             (self.tracing, _TRACING_FIELDS.get(name, name)),
             (self.tracing.telling, name),
         ):

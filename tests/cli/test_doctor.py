@@ -95,15 +95,15 @@ def test_collector_that_is_not_there(tmp_path: Path, protocol: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:secret@127.0.0.1:{port}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:hush-hush@127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=hush-hush",
     }
     report = gather(environ, tmp_path)
     finding = found(report)["HR010"]
     assert finding.what == "the collector does not take spans: Connection refused"
     assert f"127.0.0.1:{port}" in finding.where
-    assert "secret" not in str(report.as_json())
+    assert "hush-hush" not in str(report.as_json())
 
 
 def test_collector_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,10 @@ NAMES = [
     "body_timeout",
     "client_max",
     "single_flight_routes",
+    "chaos",
+    "chaos_faults",
+    "chaos_secret",
+    "chaos_seed",
     "origins",
 ]
 

@@ -60,6 +60,7 @@ def test_every_name_works_in_every_source(tmp_path: Path) -> None:
     values |= {"shared_state": "redis://127.0.0.1:1", "breaker_routes": ("/a", "/b/*")}
     values |= {"trace_link": "https://traces.example/{trace_id}", "ready_requires": ("answers", "http://payment:8003")}
     values |= {"priority_routes": (("/reports/*", "sheddable"),), "single_flight_routes": ("/stock",)}
+    values |= {"chaos_faults": ("out error=503 every=3", "in latency=0.5 /stock"), "chaos_secret": "x" * 16}
     values |= {name: ("10.0.0.0/8", "10.1.1.1") for name in values if values[name] == ()}
     toml = "".join(f"{name} = {_toml(value)}\n" for name, value in values.items())
     environ = {f"HANDRAIL_{name.upper()}": _text(value) for name, value in values.items()}

@@ -59,6 +59,8 @@ class Report:
     def value(self, name: str) -> object:
         """A setting as it may be shown."""
         found = self.settings.value(name)
+        if name == "chaos_secret" and found:
+            return "(set, not shown)"
         return _probe.without_secret(found) if name in _SECRET and isinstance(found, str) else found
 
     def as_json(self) -> dict[str, object]:
