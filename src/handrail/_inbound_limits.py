@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ._wire import Process
     from .resilience.inbound._limits_clients import Clients
 
-__all__ = ["limits"]
+__all__ = ["limits", "single_flight"]
 
 
 def limits(
@@ -36,6 +36,24 @@ def limits(
         found_in=HEADERS,
     )
     return layer, layer.names
+
+
+def single_flight(inner: ASGIApp, process: "Process", trace_id: Callable[[], str | None]) -> ASGIApp:
+    """The layer around `inner`; `inner` itself where no route is named."""
+    settings = process.settings
+    if not settings.inbound.single_flight_routes:
+        return inner
+    from ._wire import live
+    from .resilience.inbound.single_flight import SingleFlight
+
+    return SingleFlight(
+        inner,
+        routes=settings.inbound.single_flight_routes,
+        emit=lambda event: live(process).listeners(event),
+        trace_id=trace_id,
+        callers=settings.idempotency.idempotency_callers,
+        passing=(settings.service.timeout_header, settings.service.attempt_header),
+    )
 
 
 def _clients(process: "Process") -> "tuple[Clients, frozenset[bytes]]":

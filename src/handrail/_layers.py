@@ -36,7 +36,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     if process is None or not process.settings.enabled:
         return app
     from . import _chaos_layer, _inbound_health, _loops
-    from ._inbound_limits import limits
+    from ._inbound_limits import limits, single_flight
     from ._inbound_load import shedding
     from ._replay import Replaying
     from .resilience.inbound.deadline import Deadlines
@@ -50,7 +50,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     path_of = routes.shown_path
     link = process.settings.inbound.trace_link
     inner: ASGIApp = Replaying(app, lambda: live(process), trace_id=_trace_id, path_of=path_of, link=link)
-    below = inner
+    below = inner = single_flight(inner, process, _trace_id)
     if process.settings.problem_details:
         inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of, link=link)
     inner = deadlines = Deadlines(
