@@ -24,6 +24,7 @@ __all__ = [
     "KeysHonoured",
     "Listener",
     "Listeners",
+    "LoadSheddingChanged",
     "NotRetried",
     "RequestExpired",
     "RequestRefused",
@@ -171,6 +172,21 @@ class RequestShared(Event):
     """A request was given the answer to one like it that was under way; `trace`: that one's, empty where unknown."""
 
     trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSheddingChanged(Event):
+    """The service began to refuse requests, or ended it. `reason` is that of the first (limit, queue, delay).
+
+    `under_way` requests at a time, of the `limit` that was found; `refused` in `seconds`, when it has ended.
+    """
+
+    began: bool
+    reason: str
+    under_way: int
+    limit: int
+    refused: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ EVENT_IDEMPOTENCY: Final = "handrail.idempotency.met"
 EVENT_REQUEST_EXPIRED: Final = "handrail.request.expired"
 EVENT_REQUEST_REFUSED: Final = "handrail.request.refused"
 EVENT_REQUEST_SHARED: Final = "handrail.request.shared"
+EVENT_LOAD_SHEDDING: Final = "handrail.load_shedding.changed"
 EVENT_UNGUARDED: Final = "handrail.connection.unguarded"
 EVENT_SECOND_RETRY: Final = "handrail.retry.second_layer"
 EVENT_CHAOS: Final = "handrail.chaos.injected"
@@ -109,6 +110,11 @@ IDEMPOTENCY_OUTCOME: Final = "handrail.idempotency.outcome"  # replayed, in_flig
 IDEMPOTENCY_FIRST_TRACE: Final = "handrail.idempotency.first_trace"  # the trace of the request that was carried out
 REFUSED_REASON: Final = "handrail.request.refused.reason"  # limit, queue, delay, ...
 SHARED_TRACE: Final = "handrail.request.shared.trace"  # the trace of the request whose answer it was
+SHEDDING_BEGAN: Final = "handrail.load_shedding.began"  # whether, or it ended
+SHEDDING_UNDER_WAY: Final = "handrail.load_shedding.under_way"  # requests
+SHEDDING_LIMIT: Final = "handrail.load_shedding.limit"  # requests at a time
+SHEDDING_REFUSED: Final = "handrail.load_shedding.refused"  # requests, in the time of SHEDDING_SECONDS
+SHEDDING_SECONDS: Final = "handrail.load_shedding.seconds"
 DEADLINE_LATE: Final = "handrail.deadline.late"  # seconds since the deadline
 DEADLINE_MODE: Final = "handrail.deadline.mode"  # observe, propagate, enforce
 UNGUARDED_REFUSED: Final = "handrail.connection.refused"
@@ -205,6 +211,31 @@ METRIC_EXPIRED: Final = (
     "handrail.server.requests.expired",
     "{request}",
     "How many requests come when nobody waits for them any more?",
+)
+METRIC_REQUESTS_UNDER_WAY: Final = (
+    "handrail.server.requests.under_way",
+    "{request}",
+    "Requests that count against the limit of load shedding",
+)
+METRIC_REQUESTS_WAITING: Final = (
+    "handrail.server.requests.waiting",
+    "{request}",
+    "Requests that wait for a place among them",
+)
+METRIC_REQUESTS_LIMIT: Final = (
+    "handrail.server.requests.limit",
+    "{request}",
+    "Requests that may be under way at a time, as load shedding found it",
+)
+METRIC_STREAMS_OPEN: Final = (
+    "handrail.server.streams.open",
+    "{stream}",
+    "Websockets and event streams that are open",
+)
+METRIC_SHEDDING_CHANGED: Final = (
+    "handrail.server.load_shedding.changes",
+    "{change}",
+    "Times that load shedding began or ended",
 )
 METRIC_REQUESTS_REFUSED: Final = (
     "handrail.server.requests.refused",

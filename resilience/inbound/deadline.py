@@ -83,6 +83,11 @@ class Deadlines:
         scope[self._found_in] = _NOTHING  # another of these further in has nothing to add
         return self._bound(found, scope, receive, send)
 
+    def left(self, scope: "Scope") -> float | None:
+        """Seconds that the caller waits yet, by what it says; None where it says nothing, or nobody looked."""
+        found: Mapping[bytes, bytes] | None = scope.get(self._found_in)
+        return self._headers.left(found, self._clock.wall) if found else None
+
     def _find(self, scope: "Scope") -> Mapping[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:

@@ -19,8 +19,8 @@ class InboundSettings:
 
     load_shedding: bool = True
     """Refuse with 503 what cannot be served in time. The limit is found from the latency."""
-    load_max: int = 1000
-    """Requests under way at a time, at most, in one process; the limit that is found is never above it."""
+    load_max: int = 10_000
+    """Requests under way at a time, at most, in one event loop; the limit that is found is never above it."""
     load_queue: int = 100
     """Requests that may wait for one of those to end."""
     load_queue_wait: float = 0.1
@@ -30,7 +30,7 @@ class InboundSettings:
     priority_header: str = "off"
     """The request header that says it, by the same words. Only for callers whose word counts; `off`: none."""
     streams_max: int = 10_000
-    """Websockets and event streams that may be open at a time in one process; they count for nothing else."""
+    """Websockets and event streams that may be open at a time in one process; they count for nothing else. 0: any."""
     deadline_cancel: bool = True
     """Where `deadline_mode` is `enforce`: a request is cancelled, and answered with 504, when its deadline is spent."""
     trace_link: str = ""
@@ -66,7 +66,7 @@ _BOUNDS = {
     "load_max": (1, 1_000_000, "a whole number from 1 to 1000000"),
     "load_queue": (0, 1_000_000, "a whole number from 0 to 1000000"),
     "load_queue_wait": (0, 60, "seconds from 0 to 60"),
-    "streams_max": (0, 10_000_000, "a whole number from 0 to 10000000"),
+    "streams_max": (0, 10_000_000, "a whole number from 0 (any) to 10000000"),
     "drain_wait": (0, 300, "seconds from 0 to 300"),
     "drain_timeout": (0, 3600, "seconds from 0 to 3600"),
     "body_max": (0, 1 << 50, "bytes, or 0 for any"),

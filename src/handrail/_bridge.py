@@ -23,6 +23,7 @@ from .resilience.events import (
     HedgeWon,
     IdempotencyMet,
     KeysHonoured,
+    LoadSheddingChanged,
     NotRetried,
     RequestExpired,
     RequestRefused,
@@ -176,5 +177,14 @@ def _inbound(event: Event, attributes: dict[str, Value]) -> tuple[str, dict[str,
             if event.trace:
                 attributes[semconv.SHARED_TRACE] = event.trace
             return semconv.EVENT_REQUEST_SHARED, attributes
+        case LoadSheddingChanged():
+            if event.reason:
+                attributes[semconv.REFUSED_REASON] = event.reason
+            attributes[semconv.SHEDDING_BEGAN] = event.began
+            attributes[semconv.SHEDDING_UNDER_WAY] = event.under_way
+            attributes[semconv.SHEDDING_LIMIT] = event.limit
+            attributes[semconv.SHEDDING_REFUSED] = event.refused
+            attributes[semconv.SHEDDING_SECONDS] = round(event.seconds, 3)
+            return semconv.EVENT_LOAD_SHEDDING, attributes
         case _:
             raise TypeError(f"no description for {event!r}")

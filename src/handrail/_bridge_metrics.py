@@ -23,6 +23,7 @@ from .resilience.events import (
     HedgeSent,
     HedgeWon,
     IdempotencyMet,
+    LoadSheddingChanged,
     NotRetried,
     RequestExpired,
     RequestRefused,
@@ -120,6 +121,8 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             }
         case RequestShared():
             return semconv.METRIC_REQUESTS_SHARED, {}
+        case LoadSheddingChanged():
+            return semconv.METRIC_SHEDDING_CHANGED, {semconv.SHEDDING_BEGAN: event.began}
         case ConnectionUnguarded():
             return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
         case SecondRetry():

@@ -102,6 +102,11 @@ EVENTS = [
     ),
     (events.RequestShared(TARGET, "GET", "ab" * 16), "handrail.server.requests.shared", {}),
     (
+        events.LoadSheddingChanged(TARGET, "", True, "limit", 60, 40, 1, 0.0),
+        "handrail.server.load_shedding.changes",
+        {"handrail.load_shedding.began": True},
+    ),
+    (
         events.ConnectionUnguarded(TARGET, "connect", "app.py:3", False),
         "handrail.connections.unguarded",
         {"handrail.connection.refused": False},

@@ -96,6 +96,14 @@ def _unguarded(about: Mapping[str, object]) -> tuple[str, str, str]:
     return "·", f"connected past all policies{_target(about)}, by {place}", "yellow"
 
 
+def _shedding(about: Mapping[str, object]) -> tuple[str, str, str]:
+    refused = about.get(semconv.SHEDDING_REFUSED, "?")
+    if about.get(semconv.SHEDDING_BEGAN) is not True:
+        return "◆", f"load shedding ended: {refused} requests in {_seconds(about, semconv.SHEDDING_SECONDS)}", "green"
+    under_way, limit = about.get(semconv.SHEDDING_UNDER_WAY, "?"), about.get(semconv.SHEDDING_LIMIT, "?")
+    return "◆", f"load shedding began: {under_way} requests under way, {limit} may be", "magenta"
+
+
 def _circuit(about: Mapping[str, object]) -> tuple[str, str, str]:
     before, after = about.get(semconv.CIRCUIT_BREAKER_FROM, "?"), about.get(semconv.CIRCUIT_BREAKER_TO, "?")
     rate, calls = about.get(semconv.CIRCUIT_BREAKER_FAILURE_RATE), about.get(semconv.CIRCUIT_BREAKER_CALLS)
@@ -240,6 +248,7 @@ _SENTENCES = {
     semconv.EVENT_REQUEST_EXPIRED: _expired,
     semconv.EVENT_REQUEST_REFUSED: _not_served,
     semconv.EVENT_REQUEST_SHARED: _shared,
+    semconv.EVENT_LOAD_SHEDDING: _shedding,
     semconv.EVENT_ATTEMPT_FAILED: _broke_off,
     semconv.EVENT_CHAOS: _chaos,
     semconv.EVENT_CLIENT_LEFT: _left,
