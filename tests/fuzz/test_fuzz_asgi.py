@@ -1,0 +1,148 @@
+"""Requests and applications that are wrong in every way: handrail serves as well as the bare app does, or better."""
+
+import asyncio
+import gc
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import handrail
+from handrail import _wire
+from handrail.resilience.replay.testing import DirectCourier, MemoryBackend
+from handrail.resilience.testing import FakeClock, run
+from handrail.tracing.testing import Spans, as_global
+from tests.fuzz.asgi_strategies import stories
+from tests.fuzz.asgi_world import App, Outcome, Story, drive, scripted
+
+LEASE = 10.0
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+"""Stories in one run of the suite; more of them by hand."""
+REFUSALS = {400, 408, 409, 413, 421, 422, 429, 431, 503, 504}
+MISUSE = (KeyError, RuntimeError, TypeError)
+"""Of a server, told what it does not understand; one of our layers may be the first to notice."""
+PROVOKING = {b"idempotency-key", b"x-envoy-expected-rq-timeout-ms", b"x-request-deadline", b"grpc-timeout"}
+
+
+class World:
+    """One protected application for all stories: what one of them leaves behind meets the next."""
+
+    def __init__(self, spans: Spans) -> None:
+        self.script: App = scripted(())
+        self.clock = FakeClock()
+        self.spans = spans
+        self.process = _wire.switch_on({"prometheus_path": "/scraped", "blocked_loop": 0})
+        self.backend = MemoryBackend(self.clock)
+        self.process.courier = DirectCourier(self.backend)  # type: ignore[assignment]  # needs no thread
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await self.script(scope, receive, send)
+
+        self.app = handrail.protect(app)
+
+    def told(self, story: Story) -> tuple[Outcome, Outcome, list[str]]:
+        """The same story without handrail and with it, and what the loop complained about in the second."""
+        bare = run(drive(scripted(story.script), story), self.clock)
+        self.script = scripted(story.script)
+        self.backend.rows.clear()
+        complaints: list[str] = []
+
+        async def guarded() -> Outcome:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(repr(context)))
+            found = await drive(self.app, story)
+            gc.collect(0)
+            return found
+
+        return bare, run(guarded(), self.clock), complaints
+
+    def gauges(self) -> dict[str, float]:
+        """What goes up and down again, and is not at zero."""
+        from handrail.tracing.metrics import _prometheus
+
+        page, _ = _prometheus.page(lambda: self.process.metrics().scraped)("")
+        found = {}
+        for line in page.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith(("http_server_active_requests", "handrail_server_requests_active")) and float(value):
+                found[name] = float(value)
+        return found
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    spans = Spans()
+    with as_global(spans.provider), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("fuzz"))
+        patch.setattr(logging.getLogger("handrail"), "disabled", False)
+        yield World(spans)
+        _wire.switch_off()
+
+
+class Log(logging.Handler):
+    """What handrail says about itself."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(self.format(record))
+
+
+def malformed(story: Story) -> bool:
+    """Whether the app sends what no server understands; after its client has left, uvicorn does not look at it."""
+    for step in story.script:
+        message = step[1] if step[0] == "send" else {"type": "", "status": 200}
+        if not isinstance(message.get("type"), str) or not isinstance(message.get("headers", []), list):
+            return True
+        if message["type"] == "http.response.start" and not isinstance(message.get("status"), int):
+            return True
+        if not isinstance(message.get("body", b""), bytes):
+            return True
+    return False
+
+
+def check(story: Story, bare: Outcome, guarded: Outcome) -> None:
+    """The rules."""
+    where = f"{story}\nbare {bare}\nguarded {guarded}"
+    assert not guarded.left_over or bare.left_over, where
+    if story.request.scope["path"].endswith(("/livez", "/readyz")):
+        return  # answered by us where the app has no good answer
+    stuck = bare.cancelled and story.cancelled is None  # a slow client, whom nobody gave up
+    told = story.raises and isinstance(guarded.error, OSError)  # of an answer of ours, as the specification has it
+    misused = isinstance(guarded.error, MISUSE) and (isinstance(bare.error, MISUSE) or malformed(story))
+    if guarded.error is not None and not stuck and not told and not misused:
+        assert (type(guarded.error), str(guarded.error)) == (type(bare.error), str(bare.error)), where
+    if guarded.cancelled:
+        assert bare.cancelled or story.cancelled is not None, where
+    if guarded.ours:
+        assert guarded.complete, where
+        assert guarded.status in REFUSALS or (guarded.status == 500 and (stuck or bare.error)), where
+        return
+    if bare.error is not None or bare.cancelled:
+        return
+    names = {name for name, _ in story.request.scope["headers"]}
+    alone = story.cancelled is not None or story.request.stays is not None
+    if not alone or not names & PROVOKING:
+        assert (guarded.status, guarded.body, guarded.complete) == (bare.status, bare.body, bare.complete), where
+        assert set(bare.headers) - set(guarded.headers) <= {(b"set-cookie", b"a=1")}, where
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(story=stories)
+def test_nobody_is_worse_off(world: World, story: Story) -> None:
+    """No exception of ours, no answer lost or changed, no task, no count and no complaint left behind."""
+    log = Log()
+    logging.getLogger("handrail").addHandler(log)
+    try:
+        bare, guarded, complaints = world.told(story)
+    finally:
+        logging.getLogger("handrail").removeHandler(log)
+        world.spans.clear()
+    check(story, bare, guarded)
+    assert not [line for line in log.said if "requests are not affected" in line], story
+    assert not complaints, story
+    assert not world.gauges(), story
