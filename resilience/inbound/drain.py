@@ -17,7 +17,8 @@ import anyio
 from ..clock import Clock, SystemClock
 from ..events import Listener, RequestRefused
 from ._answer import Answer
-from ._drain_underway import ClientSentAway, Underway
+from ._directly import directly
+from ._drain_underway import ClientSentAway, Underway, UnderwayOnTrio
 from ._reply import Replies
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["ClientSentAway", "Drain", "Draining"]
 
 _log = logging.getLogger("handrail")
+# Before 3.12 `current_task` is a function in Python, which costs as much as all else that is done here.
+_task_in: Callable[[asyncio.AbstractEventLoop], "asyncio.Task[Any] | None"] = asyncio.current_task
+if sys.version_info < (3, 12):
+    _task_in = vars(asyncio.tasks)["_current_tasks"].get
 _ANSWER = Answer(
     503,
     "draining",
@@ -57,13 +62,14 @@ class Drain:
         here = _here()
         self._draining[here] = self.begun = True
         for one in tuple(self.underway):
-            if one.where is here:
-                one.closing = True
+            if one.runs_in(here):
+                one.close_after()
 
     def end(self, seconds: float) -> None:
         """The server accepts no more: send streams elsewhere, and cancel what is left after so many seconds."""
-        self.begin()
         here = _here()
+        if here not in self._draining:
+            self.begin()
         task = self._spawn(partial(self._end, here, seconds))
         if task is not None:
             self._ends[here] = task
@@ -71,12 +77,11 @@ class Drain:
     def cut(self) -> None:
         """Cancel what is under way in the running loop."""
         here = _here()
-        left = [one for one in tuple(self.underway) if one.where is here and not one.cut]
+        left = [one for one in tuple(self.underway) if one.stop is not None and one.runs_in(here)]
         if left:
             _log.warning("%d requests and streams are cut off at the end", len(left))
         for one in left:
-            one.cut = True
-            one.stop.cancel()
+            one.cut()
 
     def over(self) -> None:
         """The server of the running loop has ended, or another one begins."""
@@ -88,7 +93,7 @@ class Drain:
 
     async def _end(self, here: object, seconds: float) -> None:
         for one in tuple(self.underway):
-            if one.where is here and one.is_stream:
+            if one.runs_in(here) and one.is_stream:
                 self._spawn(one.send_away)
         await self._clock.sleep(seconds)
         self.cut()
@@ -109,26 +114,29 @@ class Draining:
 
     def __init__(self, app: "ASGIApp", drain: Drain, *, emit: Listener, replies: Replies) -> None:
         self.app = app
+        self._call = directly(app)
         self._drain = drain
         self._underway = drain.underway
         self._emit = emit
         self._replies = replies
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        drain = self._drain
         loop = asyncio._get_running_loop()
-        task = None if loop is None else asyncio.current_task(loop)
+        task = None if loop is None else _task_in(loop)
         if task is None:
             await self._on_trio(scope, receive, send)
             return
-        one = Underway(scope, send, loop, task, closing=drain.begun and drain.draining())
+        one = Underway()
+        one.scope, one.stop, one.out, one.start = scope, task, send, None
         underway = self._underway
         underway.add(one)
+        if self._drain.begun and self._drain.draining():
+            one.close_after()
         try:
-            await self.app(scope, receive, one.send)
+            await self._call(scope, receive, one.send)
         except asyncio.CancelledError:
             underway.discard(one)
-            if not one.cut:
+            if one.stop is not None:
                 raise
             task.uncancel()
             await self._answer(one)
@@ -139,8 +147,11 @@ class Draining:
 
     async def _on_trio(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         with anyio.CancelScope() as stop:
-            one = Underway(scope, send, _here(), stop, closing=self._drain.draining())
+            one = UnderwayOnTrio()
+            one.scope, one.stop, one.out, one.start, one.where = scope, stop, send, None, _here()
             self._underway.add(one)
+            if self._drain.draining():
+                one.close_after()
             try:
                 await self.app(scope, receive, one.send)
             finally:
@@ -153,7 +164,7 @@ class Draining:
         scope = one.scope
         if scope["type"] != "http":
             return
-        if one.start is not None:
+        if one.start is not None and one.begun:
             self._emit(RequestRefused("", scope["method"], "drain", "begun", one.start["status"]))
             return
         self._emit(RequestRefused("", scope["method"], "drain", "", _ANSWER.status))

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ._directly import directly
 from ._health_document import FAIL, Check, document, worst
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Health:
         asking: "ASGIApp",
     ) -> None:
         self.app = app
+        self._call = directly(app)
         self._ready_path = ready_path
         self._paths = {path for path in (live_path, ready_path) if path is not None}
         self._ready = ready
@@ -54,11 +56,13 @@ class Health:
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         path = scope["path"]
         if path not in self._paths:
-            root = scope.get("root_path")
-            if not root or (path := path.removeprefix(root)) not in self._paths:
-                return self.app(scope, receive, send)
+            if "root_path" not in scope or not (root := scope["root_path"]):  # cheaper than get
+                return self._call(scope, receive, send)
+            path = path.removeprefix(root)
+            if path not in self._paths:
+                return self._call(scope, receive, send)
         if scope["type"] != "http" or scope["method"] not in _METHODS:
-            return self.app(scope, receive, send)
+            return self._call(scope, receive, send)
         return self._probed(path, scope, receive, send)
 
     async def _probed(self, path: str, scope: "Scope", receive: "Receive", send: "Send") -> None:
