@@ -76,7 +76,6 @@ class Run:
         self.scope = scope
         self.key = key
         self.trace = trace
-        self.error: BaseException | None = None
         self._app = app
         self._clock = clock
         self._shareable = shareable
@@ -90,23 +89,27 @@ class Run:
         self._asked = self._begun = self._parted = self._complete = self._over = False
         self._failed = False
         self._direct: Seat | None = None
+        self._error: BaseException | None = None
         self._raised_at: TracebackType | None = None
         self._trailers = False
         self._task: Apart | None = None
 
     # -- the requests
 
-    async def attend(self, seat: Seat, joined: Callable[[], None]) -> Outcome:
+    async def attend(self, seat: Seat, joined: Callable[[], None], *, again: bool) -> Outcome:
         """Give the answer to one request, from its beginning; `joined` is called before the first of it.
 
-        What the app raises is raised where the answer has begun, and in the request that began the run. A cancellation
-        of the last request that waits ends the run.
+        What the app raises is raised where the answer has begun, in the request that began the run, and in one that
+        has met with a failure before (`again`). A cancellation of the last request that waits ends the run.
         """
         self._seats.append(seat)
         if self._task is None:
             self._task = Apart(self._work, self._ended)
         try:
-            return await self._serve(seat, joined)
+            outcome = await self._serve(seat, joined)
+            if outcome is Outcome.FAILED and again:
+                self._blame()
+            return outcome
         except (Exception, GeneratorExit):
             raise  # nothing can be waited for in a loop that is thrown away
         except BaseException:
@@ -142,13 +145,13 @@ class Run:
         if not seat.leading and (self._failed or not self._begun):
             return Outcome.FAILED
         if seat.leading or not self._complete:
-            self.blame()
+            self._blame()
         return Outcome.SERVED
 
-    def blame(self) -> None:
+    def _blame(self) -> None:
         """Raise what the app raised, the same object, as it came out of the app."""
-        if self.error is not None:
-            raise self.error.with_traceback(self._raised_at)
+        if self._error is not None:
+            raise self._error.with_traceback(self._raised_at)
 
     def _took(self, seat: Seat, size: int) -> None:
         seat.at += 1
@@ -164,6 +167,8 @@ class Run:
             self._prune()
             if self._room is not None:
                 self._room.set()
+        if self._over and not self._seats:
+            self._error = self._raised_at = None  # its frames hold this: work for the collector
 
     # -- the app
 
@@ -171,7 +176,7 @@ class Run:
         await self._app(self.scope, self._receive, self._send)
 
     def _ended(self, error: BaseException | None) -> None:
-        self.error = error
+        self._error = error
         self._raised_at = None if error is None else error.__traceback__
         self._over = True
         self._close()

@@ -49,28 +49,28 @@ class Apart:
             await self._ended.wait()
 
     async def _run(self) -> None:
-        error: BaseException | None = None
         try:
             await self._work()
         except GeneratorExit:
             raise  # thrown away with its event loop
-        except BaseException as raised:  # all of them: a loop would end by SystemExit, past whoever waits
-            error = raised
-        self._tell(error)
+        except BaseException as error:  # all of them: a loop would end by SystemExit, past whoever waits
+            self._tell(error)
+        else:
+            self._tell(None)
 
     async def _on_trio(self) -> None:
         assert self._scope is not None
         trio: Any = sys.modules["trio"]
-        error: BaseException | None = None
         try:
             with self._scope:
                 await self._work()
         except trio.Cancelled:
             self._tell(None)
             raise  # trio ends, and its system tasks with it
-        except BaseException as raised:  # all of them: what leaves a system task brings trio down
-            error = raised
-        self._tell(error)
+        except BaseException as error:  # all of them: what leaves a system task brings trio down
+            self._tell(error)
+        else:
+            self._tell(None)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         _running.discard(task)
@@ -81,3 +81,4 @@ class Apart:
         self._told = True
         self._over(error)
         self._ended.set()
+        del self._over, self._work  # they lead back here: work for the collector

@@ -70,11 +70,9 @@ class SingleFlight:
             seat = Seat(receive, send, leading=run is None)
             if run is None:
                 run = self._runs[key] = self._begun(key, scope)
-            outcome = await run.attend(seat, partial(self._joined, run, scope, seat))
+            outcome = await run.attend(seat, partial(self._joined, run, scope, seat), again=failed)
             if outcome is Outcome.SERVED:
                 return
-            if failed and outcome is Outcome.FAILED:  # it fails for whoever asks, twice in a row
-                run.blame()
             if failed or outcome is Outcome.ALONE:
                 await self.app(scope, receive, send)
                 return
