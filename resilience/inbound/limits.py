@@ -110,7 +110,8 @@ class Limits:
     ) -> Awaitable[None]:
         length = found.get(_LENGTH, b"")
         if length.isdigit() and _CODING not in found:
-            declared = int(length) if len(length) < 20 else inf
+            digits = length.lstrip(b"0") or b"0"
+            declared = int(digits) if len(digits) < 20 else inf
             if declared > self._body_max:
                 return self._declared(scope, receive, send)
             if not declared or not self._timeout:  # the server sees to it that no more than that comes
