@@ -110,6 +110,22 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return semconv.METRIC_HEDGES_WON, {}
         case FallbackUsed():
             return semconv.METRIC_FALLBACKS, {semconv.FALLBACK_KIND: event.kind}
+        case ConnectionUnguarded():
+            return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
+        case SecondRetry():
+            return semconv.METRIC_SECOND_RETRIES, {semconv.RETRY_LAYER: event.layer}
+        case FaultInjected():
+            return semconv.METRIC_CHAOS, {
+                semconv.CHAOS_INJECTED: event.fault,
+                semconv.CHAOS_DIRECTION: event.direction,
+            }
+        case _:
+            return _inbound(event)
+
+
+def _inbound(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValue]] | None:
+    """The same for requests that came and were not simply carried out."""
+    match event:
         case IdempotencyMet():
             return semconv.METRIC_IDEMPOTENCY, {semconv.IDEMPOTENCY_OUTCOME: event.outcome}
         case RequestExpired():
@@ -123,15 +139,6 @@ def _option(event: Event) -> tuple[tuple[str, str, str], dict[str, AttributeValu
             return semconv.METRIC_REQUESTS_SHARED, {}
         case LoadSheddingChanged():
             return semconv.METRIC_SHEDDING_CHANGED, {semconv.SHEDDING_BEGAN: event.began}
-        case ConnectionUnguarded():
-            return semconv.METRIC_UNGUARDED, {semconv.UNGUARDED_REFUSED: event.refused}
-        case SecondRetry():
-            return semconv.METRIC_SECOND_RETRIES, {semconv.RETRY_LAYER: event.layer}
-        case FaultInjected():
-            return semconv.METRIC_CHAOS, {
-                semconv.CHAOS_INJECTED: event.fault,
-                semconv.CHAOS_DIRECTION: event.direction,
-            }
         case _:  # what is new there and not yet named here
             return None
 

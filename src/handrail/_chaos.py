@@ -31,6 +31,7 @@ BOOK = Book()
 _lock = threading.RLock()
 _holders = 0
 _undo: list[Callable[[], None]] = []
+_marked: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _places: "weakref.WeakSet[Place]" = weakref.WeakSet()
 
 
@@ -112,6 +113,10 @@ def switch_on(process: "Process") -> Callable[[], None]:
     rules = add(tuple(parsed(line) for line in settings.chaos_faults), settings.chaos_seed)
     let_go = hold()
     _say(process)
+    if not process.settings.tracing.disabled:
+        from opentelemetry import trace
+
+        mark(trace.get_tracer_provider())  # the service's own, where it has set one already
 
     def undo() -> None:
         remove(rules)
@@ -144,7 +149,8 @@ def _say(process: "Process") -> None:
 def mark(provider: Any) -> None:
     """Have every SERVER and CLIENT span of a provider say that faults may be injected here."""
     add_span_processor = getattr(provider, "add_span_processor", None)
-    if add_span_processor is not None:
+    if add_span_processor is not None and provider not in _marked:
+        _marked.add(provider)
         add_span_processor(_marks()())
 
 

@@ -7,6 +7,7 @@ import click
 __all__ = ["main"]
 
 _COMMANDS = {
+    "chaos": "Sign a header by which one request brings faults on purpose.",
     "doctor": "Show every setting with its origin, the pipeline, where spans go, and what is wrong.",
     "run": "Run a server command with handrail switched on, without an edit in the service.",
     "traces": "Show the newest traces of the local store as a waterfall.",

@@ -40,6 +40,8 @@ class Finding:
     HR051 error    shared_state cannot be used: a library is missing, or the URL is wrong
     HR052 warning  the store of idempotency_store cannot be used at present
     HR053 error    idempotency_store cannot be used: a library is missing, or the URL is wrong
+    HR060 warning  chaos is on: faults are injected on purpose
+    HR061 info     chaos_faults or chaos_secret is set and does nothing, for chaos is off
     """
 
     id: str

@@ -14,6 +14,7 @@ from .._settings_values import Kind
 from ..resilience.origins import Key, OriginRule
 from ..settings import Resolution, Settings
 from . import _answers_probe, _app, _installed, _others, _probe, _scan, _shared_probe
+from ._chaos_note import chaos
 from ._findings import SEVERITIES, Finding
 from ._origins import OriginView, asked, patterns
 from ._unguarded import unguarded
@@ -123,6 +124,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin
         *unguarded(found.settings.tracing),
         *shared_findings,
         *answers_findings,
+        *chaos(found.settings),
         *other_findings,
         *_installed.distributions(environ),
         *_scan.shadows(cwd),
