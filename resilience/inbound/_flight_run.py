@@ -107,7 +107,8 @@ class Run:
             self._task = Apart(self._work, self._ended)
         try:
             outcome = await self._serve(seat, joined)
-            if outcome is Outcome.FAILED and again:
+            if outcome is Outcome.FAILED and again and self._error is not None:
+                joined()
                 self._blame()
             return outcome
         except (Exception, GeneratorExit):

@@ -61,18 +61,13 @@ def _clients(process: "Process") -> "tuple[Clients, frozenset[bytes]]":
     from .resilience.inbound._limits_clients import Clients
     from .tracing.inbound._trust import FORWARDED, Proxies
 
-    address_of: Callable[[Scope, Mapping[bytes, bytes]], str | None] = _socket
     trusted = process.settings.tracing.telling.trusted_proxies
-    if trusted:
-        proxies = Proxies(trusted)
+    proxies = Proxies(trusted) if trusted else None
 
-        def address_of(scope: Scope, found: Mapping[bytes, bytes]) -> str | None:
-            return proxies.seen(scope, found).client or _socket(scope, found)
+    def address_of(scope: Scope, found: Mapping[bytes, bytes]) -> str | None:
+        told = None if proxies is None else proxies.seen(scope, found).client
+        client = scope.get("client")
+        return told or (client[0] if client else None)
 
     callers = process.settings.idempotency.idempotency_callers
     return Clients(process.settings.inbound.client_max, callers, address_of), FORWARDED if trusted else frozenset()
-
-
-def _socket(scope: Scope, _found: Mapping[bytes, bytes]) -> str | None:
-    client = scope.get("client")
-    return client[0] if client else None

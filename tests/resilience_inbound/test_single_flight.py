@@ -555,6 +555,7 @@ def test_what_fails_twice_in_a_row_fails_for_all() -> None:
         assert outcomes[0] is app.raised[0]
         assert all(one is app.raised[1] for one in outcomes[1:])
         assert service.runs == 2
+        assert len(service.told.of(RequestShared)) == 48
         depth, trace = 0, app.raised[1].__traceback__
         while trace is not None:
             depth, trace = depth + 1, trace.tb_next
