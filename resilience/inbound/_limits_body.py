@@ -15,9 +15,9 @@ __all__ = ["SLOWEST", "BoundedBody", "lingering"]
 SLOWEST = 240
 """Bytes for each second that is waited beyond `body_timeout`, over the whole body: what Kestrel asks for
 (MinRequestBodyDataRate); the form of the rule is that of mod_reqtimeout (`body=20,MinRate=500`)."""
-LINGER = 10.0
+LINGER = 30.0
 """Seconds in which what a client still sends is thrown away, so that it can read why (nginx: lingering_time)."""
-LINGER_SILENCE = 2.0
+LINGER_SILENCE = 5.0
 """Seconds without any of it after which it is not waited for (nginx: lingering_timeout)."""
 
 _LEFT = {"type": "http.disconnect"}
