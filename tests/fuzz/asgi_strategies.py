@@ -128,7 +128,7 @@ answer_headers = st.lists(
     ),
     max_size=3,
 )
-statuses = st.sampled_from([200, 200, 200, 201, 204, 304, 404, 500, 503, 599, 100, 0, 999, True])
+statuses = st.sampled_from([200, 200, 200, 201, 204, 304, 404, 500, 503, 599, 100, 999])
 start = st.builds(
     lambda status, headers: {"type": "http.response.start", "status": status, **headers},
     statuses,
