@@ -59,8 +59,11 @@ class Clock(Protocol):
         """Block the current thread."""
         ...
 
-    def timeout(self, seconds: float) -> Timer:
-        """A block that raises TimeoutError when it lasts longer; an outer cancellation passes through."""
+    def timeout(self, seconds: float, first: Callable[[], float] | None = None) -> Timer:
+        """A block that raises TimeoutError when it lasts longer; an outer cancellation passes through.
+
+        `first` is asked when the time is up: seconds more that the block may have. Not asked on trio.
+        """
         ...
 
 
@@ -74,9 +77,9 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
 
-    def timeout(self, seconds: float) -> Timer:
+    def timeout(self, seconds: float, first: Callable[[], float] | None = None) -> Timer:
         loop = asyncio._get_running_loop()
-        return loop_timer(seconds, loop) if loop is not None else _ScopeTimer(seconds)
+        return loop_timer(seconds, loop, first) if loop is not None else _ScopeTimer(seconds)
 
 
 class _ScopeTimer:

@@ -54,9 +54,9 @@ class FakeClock:
         self.slept.append(seconds)
         self.advance(seconds)
 
-    def timeout(self, seconds: float) -> Timer:
+    def timeout(self, seconds: float, first: Callable[[], float] | None = None) -> Timer:
         """A timer of the running loop; it follows this clock on the loop of `run`."""
-        return loop_timer(seconds)
+        return loop_timer(seconds, first=first)
 
 
 class _Idle(selectors.DefaultSelector):

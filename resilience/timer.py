@@ -79,6 +79,23 @@ class LoopTimer:
             self.task.cancel()
 
 
+class _Lenient(LoopTimer):
+    """One that asks first, each time."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self, queue: "_Queue", ends: float, first: Callable[[], float]) -> None:
+        super().__init__(queue, ends)
+        self._first = first
+
+    def ring(self) -> None:
+        more = 0.0 if self.task is None else self._first()
+        if more:
+            self._queue.put(self._queue.time() + more, self)
+        else:
+            super().ring()
+
+
 class _Queue:
     """The timers of one loop, by the time they ring.
 
@@ -96,6 +113,12 @@ class _Queue:
         self._left = 0  # finished ones in the heap, at most
         self.armed = inf
         self._handle: asyncio.TimerHandle | None = None
+
+    def put(self, ends: float, timer: LoopTimer) -> None:
+        """Let it ring then."""
+        heappush(self.heap, (ends, self.ticket(), timer))
+        if ends < self.armed:
+            self.arm(ends)
 
     def left_one(self) -> None:
         """A timer has finished and stays in the heap."""
@@ -137,12 +160,18 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-def loop_timer(seconds: float, loop: asyncio.AbstractEventLoop | None = None) -> LoopTimer:
-    """A block on the running asyncio loop that raises TimeoutError when it lasts longer than `seconds`."""
+def loop_timer(
+    seconds: float, loop: asyncio.AbstractEventLoop | None = None, first: Callable[[], float] | None = None
+) -> LoopTimer:
+    """A block on the running asyncio loop that raises TimeoutError when it lasts longer than `seconds`.
+
+    `first` is asked when the time is up: seconds more that the block may have.
+    """
     if loop is None:
         loop = get_running_loop()
     queue = _of_thread.queue()
     if queue is None or queue.loop is not loop:
         queue = _Queue(loop)
         _of_thread.queue = ref(queue)
-    return LoopTimer(queue, queue.time() + seconds)
+    ends = queue.time() + seconds
+    return LoopTimer(queue, ends) if first is None else _Lenient(queue, ends, first)

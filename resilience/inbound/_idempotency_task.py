@@ -12,7 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
-__all__ = ["Calls", "Cut", "Outliving", "outlive"]
+__all__ = ["KEYED", "Calls", "Cut", "Outliving", "outlive"]
+
+KEYED = "handrail.idempotency"
+"""The entry of the scope of a request that goes on when nobody waits for it."""
 
 T = TypeVar("T")
 

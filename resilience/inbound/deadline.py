@@ -7,7 +7,7 @@ answer is bound no longer (as in gRPC and Misk).
 """
 
 import operator
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
@@ -109,26 +109,27 @@ class Deadlines:
         if left is not None and mode != "observe":
             bound = bind(self._clock.now() + min(left, self._max))
             tokens.append(variable.set(bound))
-        answered = True
         try:
             if not tokens:
                 await self.app(scope, receive, send)
             elif bound is None or not self._cancel or mode != "enforce":
                 await self.app(scope, receive, Sending(send, bound, attempt))
             else:
-                answered = await self._within(bound, scope, receive, Sending(send, bound, attempt))
+                await self._within(bound, scope, receive, Sending(send, bound, attempt))
         except GeneratorExit:
             raise  # thrown away with its event loop, in a context that is not ours to restore
         except BaseException:
             _end(bound, tokens)
             raise
         _end(bound, tokens)
-        if not answered:
-            await self._refuse(_CUT, "spent", scope, send)
 
-    def _within(self, bound: Bound, scope: "Scope", receive: "Receive", sending: Sending) -> Awaitable[bool]:
+    def _within(self, bound: Bound, scope: "Scope", receive: "Receive", sending: Sending) -> Awaitable[None]:
+        def answer() -> Coroutine[Any, Any, None]:
+            bound.lift()  # what goes on does so for nobody
+            return self._refuse(_CUT, "spent", scope, sending.out)
+
         ends = bound.ends() or 0.0
-        return within(ends - self._clock.now() + GRACE, self._clock, self.app, scope, receive, sending)
+        return within(ends - self._clock.now() + GRACE, self._clock, self.app, scope, receive, sending, answer)
 
     async def _refuse(self, answer: Answer, reason: str, scope: "Scope", send: "Send") -> None:
         self._emit(RequestRefused("", scope["method"], "deadline", reason, answer.status))

@@ -34,7 +34,7 @@ from ._idempotency_refusals import (
 )
 from ._idempotency_request import KEY, Asked, InvalidKey, Reading
 from ._idempotency_run import Courier, Running, current_key
-from ._idempotency_task import outlive
+from ._idempotency_task import KEYED, outlive
 from ._reply import Replies
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ COMPARED_WITHIN = 30.0
 """Seconds in which the body of a repeated request must come, and one more for each `SLOWEST` bytes."""
 SLOWEST = 65_536
 
-_MARK = "handrail.idempotency"
 _UNKEEPABLE = ("http.response.pathsend", "http.response.zerocopysend")
 _log = logging.getLogger("handrail")
 
@@ -104,7 +103,7 @@ class Idempotency:
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
             return self.app(scope, receive, send)
-        if current_key.get() is not None and _MARK not in scope:
+        if current_key.get() is not None and KEYED not in scope:
             return self._apart(scope, receive, send)
         if scope["method"] not in METHODS:
             return self.app(scope, receive, send)
@@ -130,10 +129,10 @@ class Idempotency:
         current_key.reset(token)
 
     async def _keyed(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        if _MARK in scope:  # another of these further out has looked after it
+        if KEYED in scope:  # another of these further out has looked after it
             await self.app(scope, receive, send)
             return
-        scope[_MARK] = True
+        scope[KEYED] = True
         try:
             asked = self._reading.read(scope)
         except InvalidKey as error:
