@@ -62,7 +62,7 @@ class Sending:
 
 class _Listening:
     """The `receive` of one request. Frameworks that run the app in a task beside one that waits for the client's
-    leaving (Django, Quart) end it cleanly when they are told so, and leave it alone where they are cancelled themselves.
+    leaving (Django, Quart) end it cleanly when they are told so; where they are cancelled they leave it alone.
     """
 
     __slots__ = ("_calls", "_home", "_receive", "_waiting")
