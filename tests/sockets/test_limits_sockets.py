@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -74,13 +74,14 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 class Wire:
     """A client that writes bytes, and reads an answer as far as its Content-Length."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, forgiving: bool = False) -> None:
+        self._forgiving = forgiving
         self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
         self.got = b""
 
     def say(self, *parts: bytes) -> None:
-        """Write all of it, or as much as the server takes."""
-        with suppress(ConnectionError):
+        """Write all of it. Most clients never look at an answer where this fails."""
+        with suppress(ConnectionError) if self._forgiving else nullcontext():
             for part in parts:
                 self._socket.sendall(part)
 
@@ -118,9 +119,9 @@ class Wire:
 
 
 @pytest.fixture
-def wire(server: Server) -> Iterator[Wire]:
-    """A connection to it."""
-    made = Wire(server)
+def wire(server: Server, request: pytest.FixtureRequest) -> Iterator[Wire]:
+    """A connection to it. Granian closes as soon as an answer has its length, whatever else is to come."""
+    made = Wire(server, forgiving="granian" in request.node.name)
     yield made
     made.close()
 
@@ -170,7 +171,8 @@ def test_an_answer_that_has_begun_has_no_end(wire: Wire) -> None:
     """Its body became too large in the middle: the client sees that the answer is not whole."""
     wire.say(b"POST /begun HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
     assert b" 200" in wire.until(b"begun")
-    wire.say(*[chunk(50_000)] * 3)
+    with suppress(ConnectionError):
+        wire.say(*[chunk(50_000)] * 3)
     assert not wire.rest().endswith(b"0\r\n\r\n")
 
 
