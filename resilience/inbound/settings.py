@@ -51,11 +51,13 @@ class InboundSettings:
     headers_max: int = 100
     """Headers of a request; above it 431 (Apache's LimitRequestFields: 100). 0: any."""
     body_timeout: float = 30.0
-    """Seconds that the next piece of a request body may take while the app waits for it; then 408. 0: any."""
+    """Seconds that the app may wait for the next piece of a request body, and for all of them together with one more
+    for each 240 bytes; then 408. 0: any."""
     client_max: int = 0
-    """Requests of one client that may be under way at a time; above it 429. 0: any."""
+    """Requests of one client (`idempotency_callers`, else the address) that may be under way at a time in one process;
+    above it 429. 0: any."""
     single_flight_routes: tuple[str, ...] = ()
-    """Paths whose identical GETs are served by one run of the app while it lasts."""
+    """Paths whose identical GETs are served by one run of the app while it lasts; with `*` at the end all below."""
 
     def problems(self) -> list[Problem]:
         """Every value that is not allowed; empty when all is well."""
