@@ -124,7 +124,7 @@ class Book:
             try:
                 faults, until = verified(header, self.secret, wall)
             except Refused as why:
-                self._refuse(str(why))
+                self._refuse(why)
                 return []
             # By the header: how often a fault has hit is counted for all requests that bring the same one.
             rules = tuple(Rule(fault, header, self.service) for fault in faults)
@@ -133,11 +133,10 @@ class Book:
                 self._brought.popitem(last=False)
         return [(rule, self.clock.now()) for rule in known[0]]
 
-    def _refuse(self, why: str) -> None:
-        kind = why.partition(":")[0].rstrip("0123456789 sago")
-        if kind not in self._said:
-            self._said.add(kind)
-            _log.warning("a header %s is not followed: %s (said once)", NAME, why)
+    def _refuse(self, refused: Refused) -> None:
+        if refused.why not in self._said:
+            self._said.add(refused.why)
+            _log.warning("a header %s is not followed: %s (said once)", NAME, refused)
 
 
 def _nobody(_event: object) -> None:

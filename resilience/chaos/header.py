@@ -27,7 +27,11 @@ _LONGEST_TEXT = 4096
 
 
 class Refused(ValueError):
-    """A header that is not followed, and why."""
+    """A header that is not followed: `why` is the same for all that have the same wrong."""
+
+    def __init__(self, why: str, more: str = "") -> None:
+        super().__init__(f"{why}{more}")
+        self.why = why
 
 
 def signed(faults: Iterable[Fault], secret: str, until: float) -> str:
@@ -50,9 +54,9 @@ def verified(value: str, secret: str, wall: float) -> tuple[tuple[Fault, ...], f
         said = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         faults, until = tuple(parsed(line) for line in said["faults"]), float(said["until"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"it cannot be read: {error}") from None
+        raise Refused("it cannot be read", f": {error}") from None
     if wall >= until:
-        raise Refused(f"its time was up {wall - until:.0f} s ago")
+        raise Refused("its time was up", f" {wall - until:.0f} s ago")
     if until - wall > LONGEST + 60:
         raise Refused(f"it is good for more than {LONGEST:g} s")
     return faults, until

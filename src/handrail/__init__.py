@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 if TYPE_CHECKING:
+    from . import chaos
     from ._breakers import breakers
     from ._policy import pipelines, policy
     from ._work import capture, carry, resume
@@ -52,6 +53,7 @@ __all__ = [
     "breakers",
     "capture",
     "carry",
+    "chaos",
     "idempotency_key",
     "pipelines",
     "policy",
@@ -89,6 +91,10 @@ def __getattr__(name: str) -> Any:
         from . import settings
 
         return getattr(settings, name)
+    if name == "chaos":
+        from importlib import import_module
+
+        return import_module(f"{__name__}.chaos")
     if name == "breakers":
         from . import _breakers
 

@@ -36,16 +36,17 @@ class Peer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Peer
 
     def do_GET(self) -> None:
         """Carry it out."""
+        peer = self.server
+        assert isinstance(peer, Peer)
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        self.server.carried.append((self.command, self.path, body))
-        self.server.headers = {name.lower(): value for name, value in self.headers.items()}
+        peer.carried.append((self.command, self.path, body))
+        peer.headers = {name.lower(): value for name, value in self.headers.items()}
         self.send_response(200)
         self.send_header("content-length", str(len(BODY)))
-        self.send_header("x-count", str(len(self.server.carried)))
+        self.send_header("x-count", str(len(peer.carried)))
         self.end_headers()
         self.wfile.write(BODY)
 

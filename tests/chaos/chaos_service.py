@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,13 +55,13 @@ class Service:
         """Ask this very service for the rest of the path."""
         async with httpx.AsyncClient() as client:
             found = await client.get(f"{self.url}/{request.path_params['rest']}")
-            return Response(found.content, found.status_code)
+            return PlainTextResponse(found.content, found.status_code)
 
     async def pieces(self, request: Request) -> Response:
         """A stream of two pieces."""
         self.seen.append(request.url.path)
 
-        async def body() -> Any:
+        async def body() -> AsyncIterator[bytes]:
             yield b"one piece"
             yield b"another piece"
 
