@@ -83,7 +83,7 @@ def written(fault: Fault) -> str:
     """The line that `parsed` reads."""
     words: list[str] = [] if fault.kind == "partition" and fault.direction == "both" else [fault.direction]
     value = {"latency": fault.seconds, "hang": fault.seconds, "error": fault.status}.get(fault.kind)
-    words.append(fault.kind if not value else f"{fault.kind}={value:g}")
+    words.append(fault.kind if not value else f"{fault.kind}={_shown(value)}")
     words += [word for word in (fault.method, fault.where) if word]
     names = {field: name for name, field in _FIELD.items()}
     for field in _WRITTEN:
@@ -96,7 +96,9 @@ def written(fault: Fault) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)
 
 
 def _moment(value: object) -> object:

@@ -179,12 +179,9 @@ def test_block_by_a_clock(spans: Spans) -> None:
 
 def test_sign_refuses() -> None:
     """No secret, a short one, too long a time, no fault: each is said."""
-    for options, said in (
-        ({"secret": "short"}, "at least 16"),
-        ({"secret": "x" * 16, "seconds": 3601}, "from 0 to 3600"),
-        ({}, "at least 16"),
-    ):
+    wrong = [("short", 60, "at least 16"), ("x" * 16, 3601, "from 0 to 3600"), (None, 60, "at least 16")]
+    for secret, seconds, said in wrong:
         with pytest.raises(SettingsError, match=said):
-            sign("in hang", **options)
+            sign("in hang", secret=secret, seconds=seconds)
     with pytest.raises(SettingsError, match="must begin with"):
         sign("hung", secret="x" * 16)
