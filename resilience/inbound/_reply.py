@@ -11,9 +11,11 @@ from ._answer import Answer
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
-__all__ = ["Replies"]
+__all__ = ["ANSWERED", "Replies"]
 
 _log = logging.getLogger("handrail")
+ANSWERED = "handrail.answered"
+"""The entry of the scope that says: the client has its answer, and whatever the app still sends reaches nobody."""
 Header = tuple[bytes, bytes]
 
 

@@ -16,7 +16,7 @@ from ..events import Listener, RequestRefused
 from ._answer import Answer
 from ._limits_body import SLOWEST, BoundedBody, lingering
 from ._limits_clients import Clients
-from ._reply import Replies
+from ._reply import ANSWERED, Replies
 from .settings import InboundSettings
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class Limits:
             await send(_LAST)
 
     async def _stop(self, scope: "Scope", send: "Send", setting: str, reason: str, begun: bool) -> None:
+        scope[ANSWERED] = True
         if not begun:
             await self._refuse(setting, reason, scope, _open_ended(send))
             return

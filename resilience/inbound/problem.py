@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ._answer import FAILED, answer_to
 from ._frameworks import listen, unhandled
-from ._reply import Replies
+from ._reply import ANSWERED, Replies
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -103,7 +103,8 @@ class _Responder:
         if answer is None:
             answer = FAILED
             said = layer.clean(f"{type(error).__name__}: {error}".strip(": "))
-        await layer.replies.send(answer, self._scope, self._send, kept, said=said)
+        quietly = ANSWERED in self._scope
+        await layer.replies.send(answer, self._scope, self._send, kept, said=said, quietly=quietly)
 
 
 async def _nothing() -> None:
