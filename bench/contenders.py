@@ -2,12 +2,34 @@
 
 from importlib.util import find_spec
 
-from . import encoding, exporting, inbound, keyed, layered, logging_lines, loopback, outbound, peers_outbound
+from . import (
+    encoding,
+    exporting,
+    inbound,
+    inbound_parts,
+    keyed,
+    layered,
+    logging_lines,
+    loopback,
+    outbound,
+    peers_outbound,
+)
 from .work import Contender
 
 __all__ = ["find", "missing"]
 
-_PARTS = (inbound, layered, keyed, outbound, loopback, peers_outbound, encoding, exporting, logging_lines)
+_PARTS = (
+    inbound,
+    inbound_parts,
+    layered,
+    keyed,
+    outbound,
+    loopback,
+    peers_outbound,
+    encoding,
+    exporting,
+    logging_lines,
+)
 _BY_NAME: dict[str, Contender] = {contender.name: contender for part in _PARTS for contender in part.CONTENDERS}
 
 

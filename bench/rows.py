@@ -32,8 +32,15 @@ ROWS = (
     Row("inbound", "measured", "measured", "contrib"),
     Row("inbound", "deadline-metrics", "measured-deadline", "contrib", 0.5),
     Row("inbound", "deadline-instruments", "instruments-deadline", "contrib"),
+    Row("inbound", "parts", "parts-all", "contrib", 0.5),
+    Row("inbound", "parts-by-hand", "parts-all", "by-hand", 0.1),
+    Row("inbound", "parts-off", "parts-all", "parts-none"),
     Row("inbound", "sampled", "tenth-ours", "tenth-contrib", 0.25),
     Row("inbound", "sampled-starlette", "tenth-ours", "tenth-starlette"),
+    *(
+        Row("parts", f"part-{name}", f"part-{name}", "parts-none")
+        for name in ("load", "deadline", "health", "body", "headers", "client")
+    ),
     Row("export", "span-and-export", "export-ours", "export-contrib", 0.35),
     Row("export", "span-and-export-starlette", "export-ours", "export-starlette"),
     Row("export", "encode", "encode-ours", "encode-stock", 0.25),

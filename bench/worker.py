@@ -83,10 +83,15 @@ def _main() -> None:
     with asyncio.Runner() as runner:
         runner.run(_times(work, 50))
         _settle()
-        for line in sys.stdin:
-            start = time.process_time_ns()
-            runner.run(_times(work, int(line)))
-            print((time.process_time_ns() - start) // contender.units, flush=True)
+        runner.run(_answer(work, contender.units))
+
+
+async def _answer(work: Work, units: int) -> None:
+    """On a loop that turns between the rounds too: one that stood still would be taken for a late one."""
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        start = time.process_time_ns()
+        await _times(work, int(line))
+        print((time.process_time_ns() - start) // units, flush=True)
 
 
 if __name__ == "__main__":
