@@ -20,6 +20,10 @@ COUNTS = (
 )
 
 
+running = {"http": 0, "websocket": 0}
+"""Calls of the guarded app that have not ended. A server may never tell a websocket that its client has left."""
+
+
 class Planned(Exception):
     """The app's own bug."""
 
@@ -83,7 +87,17 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-guarded = handrail.protect(app)
+async def counted(scope: Any, receive: Receive, send: Send) -> None:
+    """The app, and its calls are counted."""
+    kind = scope["type"]
+    running[kind] = running.get(kind, 0) + 1
+    try:
+        await app(scope, receive, send)
+    finally:
+        running[kind] -= 1
+
+
+guarded = handrail.protect(counted)
 
 
 async def front(scope: Any, receive: Receive, send: Send) -> None:
@@ -109,4 +123,10 @@ def state() -> dict[str, Any]:
         name, _, value = line.rpartition(" ")
         if name.startswith(COUNTS) and float(value):
             counts[name] = float(value)
-    return {"counts": counts, "tasks": len(asyncio.all_tasks()), "pid": os.getpid(), "objects": len(gc.get_objects())}
+    return {
+        "counts": counts,
+        "running": running,
+        "tasks": len(asyncio.all_tasks()),
+        "pid": os.getpid(),
+        "objects": len(gc.get_objects()),
+    }
