@@ -1,14 +1,14 @@
 """A request body on its way to the app: counted, and not waited for without end. Nothing is held."""
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock
 from ._limits_wait import Begun
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Send
+    from starlette.types import Message, Receive, Scope, Send
 
 __all__ = ["SLOWEST", "BoundedBody", "lingering"]
 
@@ -23,85 +23,81 @@ LINGER_SILENCE = 5.0
 _LEFT = {"type": "http.disconnect"}
 _log = logging.getLogger("handrail")
 
-Refuse = Callable[[str, str, bool], Coroutine[Any, Any, None]]
-"""Told the setting, the reason, and whether the answer has begun."""
+
+class Bounds(Protocol):
+    """What a body may be, and who is told where it is not."""
+
+    body_max: float
+    timeout: float
+    clock: Clock
+
+    async def stop(self, scope: "Scope", send: "Send", setting: str, reason: str, *, begun: bool) -> None:
+        """The body is too much, or too little; `begun`: so has the answer."""
 
 
 class BoundedBody:
-    """`receive` and `send` of one request with a body of at most `limit` bytes.
+    """`receive` and `send` of one request with a body within `bounds`.
 
     Only waiting counts: an app that does not read may take its time. From the start of the answer on the app holds a
-    conversation, or waits for its client to leave: then only `limit` holds.
+    conversation, or waits for its client to leave: then only the size is bounded.
     """
 
-    __slots__ = (
-        "_begun",
-        "_clock",
-        "_count",
-        "_limit",
-        "_receive",
-        "_refuse",
-        "_send",
-        "_timeout",
-        "_waited",
-        "_whole",
-        "answered",
-    )
+    # Defaults on the class: a request sets few of them.
+    refused = False
+    """Whether the client has been answered, or given up, in place of the app."""
+    answered = ""
+    """The setting for which the client was answered in place of the app; the end of that is still to be sent."""
+    _count = 0
+    _waited = 0.0
+    _begun = False
+    _whole = False
 
-    def __init__(
-        self, receive: "Receive", send: "Send", *, limit: float, timeout: float, clock: Clock, refuse: Refuse
-    ) -> None:
+    def __init__(self, bounds: Bounds, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        self._bounds = bounds
+        self._scope = scope
         self._receive = receive
         self._send = send
-        self._limit = limit
-        self._timeout = timeout
-        self._clock = clock
-        self._refuse: Refuse | None = refuse
-        self._count = 0
-        self._waited = 0.0
-        self._begun = False
-        self._whole = False
-
-        self.answered = ""
-        """The setting for which the client was answered in place of the app; the end of that is still to be sent."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the client has been answered, or given up, in place of the app."""
-        return self._refuse is None
 
     async def receive(self) -> "Message":
         """The server's, until there is too much or too little of it; from then on the client has left."""
-        if self._refuse is None:
+        if self.refused:
             return _LEFT
         if self._whole:
             return await self._receive()
-        begun = Begun(self._receive())
-        message: Message | None = begun.value if begun.done else await self._wait(begun)
-        if message is None or self._refuse is None:
+        steps: Any = self._receive().__await__()
+        message: Message | None
+        try:
+            first = next(steps)
+        except StopIteration as end:  # most bodies are here before the app asks for them: no timer is made
+            message = end.value
+        else:
+            message = await self._wait(Begun(steps, first))
+        if message is None or self.refused:
             return _LEFT
         if message["type"] == "http.request":
             self._count += len(message.get("body", b""))
-            if self._count > self._limit:
+            if self._count > self._bounds.body_max:
                 await self._stop("body_max", "counted")
                 return _LEFT
-            self._whole = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self._whole = True
         return message
 
     def send(self, message: "Message") -> Awaitable[None]:
         """The server's, until the client was answered in place of the app."""
-        if self._refuse is None:
+        if self.refused:
             return _unheard(message)
         self._begun = True
         return self._send(message)
 
     async def _wait(self, begun: "Begun[Message]") -> "Message | None":
         """The message that was not there yet; None where it did not come in time."""
-        if self._begun or not self._timeout:
+        timeout, clock = self._bounds.timeout, self._bounds.clock
+        if self._begun or not timeout:
             return await begun
-        since = self._clock.now()
-        left = self._timeout + self._count / SLOWEST - self._waited
-        timer = self._clock.timeout(max(0.0, min(left, self._timeout)))
+        since = clock.now()
+        left = timeout + self._count / SLOWEST - self._waited
+        timer = clock.timeout(max(0.0, min(left, timeout)))
         try:
             with timer:
                 message = await begun
@@ -109,19 +105,19 @@ class BoundedBody:
             if not timer.expired():
                 raise
         else:
-            self._waited += self._clock.now() - since
+            self._waited += clock.now() - since
             return message
         if self._begun:
             return await self._receive()
-        if self._refuse is not None:
-            await self._stop("body_timeout", "idle" if left >= self._timeout else "rate")
+        if not self.refused:
+            await self._stop("body_timeout", "idle" if left >= timeout else "rate")
         return None
 
     async def _stop(self, setting: str, reason: str) -> None:
-        refuse, self._refuse = self._refuse, None
-        assert refuse is not None
-        await refuse(setting, reason, self._begun)
-        self.answered = "" if self._begun else setting
+        self.refused = True
+        await self._bounds.stop(self._scope, self._send, setting, reason, begun=self._begun)
+        if not self._begun:
+            self.answered = setting
 
 
 async def _unheard(message: "Message") -> None:

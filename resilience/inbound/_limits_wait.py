@@ -1,6 +1,6 @@
-"""Begins to wait, and says whether there is anything to wait for: a timer is made only then."""
+"""The rest of an await whose first step was made by hand: to know whether there is anything to wait for."""
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Begun"]
@@ -10,24 +10,16 @@ _TAKEN = object()
 
 
 class Begun(Generic[T]):
-    """An awaitable after its first step. `done`: it did not stop, `value` is there; else await this for the rest.
+    """An awaitable: `steps` are those of another one, `first` is what its first step handed to the event loop.
 
-    Most bodies are here before the app asks for them. What the first step handed to the event loop is handed on
-    unchanged, on asyncio and on trio.
+    That is handed on unchanged, on asyncio and on trio.
     """
 
-    __slots__ = ("_first", "_steps", "done", "value")
+    __slots__ = ("_first", "_steps")
 
-    def __init__(self, awaitable: Awaitable[T]) -> None:
-        self._steps: Any = awaitable.__await__()
-        self.value: Any = None
-        self._first: object = _TAKEN
-        try:
-            self._first = next(self._steps)
-        except StopIteration as end:
-            self.done, self.value = True, end.value
-        else:
-            self.done = False
+    def __init__(self, steps: Any, first: object) -> None:
+        self._steps = steps
+        self._first = first
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self  # type: ignore[return-value] # all of a generator that an await uses

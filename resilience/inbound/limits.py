@@ -7,7 +7,6 @@ body follows (RFC 9112, 6.3); in HTTP/2 and 3 one may follow without a word (RFC
 import logging
 import operator
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits"]
 
 _LENGTH, _CODING = b"content-length", b"transfer-encoding"
+_COVERED = frozenset({"http", "websocket"})
 _HTTP_1 = frozenset({"1.1", "1.0"})
 _CLOSE = ((b"connection", b"close"),)
 _STATUS = {"headers_max": 431, "body_max": 413, "body_timeout": 408, "client_max": 429}
@@ -57,21 +57,20 @@ class Limits:
         self._replies = replies
         self._emit = emit
         self._clients = clients
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._path_of = path_of
         self._found_in = found_in
         self._settings = settings
         self._headers_max: float = settings.headers_max or inf
-        self._body_max: float = settings.body_max or inf
-        self._timeout = settings.body_timeout
+        self.body_max: float = settings.body_max or inf
+        self.timeout = settings.body_timeout
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
-        kind = scope["type"]
-        if kind != "http" and kind != "websocket":
+        if scope["type"] not in _COVERED:
             return self.app(scope, receive, send)
         if len(scope["headers"]) > self._headers_max:
             return self._refuse("headers_max", "", scope, send)
-        if kind != "http":
+        if scope["type"] != "http":
             return self.app(scope, receive, send)
         found: Mapping[bytes, bytes] | None = scope.get(self._found_in)
         if found is None:
@@ -112,9 +111,9 @@ class Limits:
         if length.isdigit() and _CODING not in found:
             digits = length.lstrip(b"0") or b"0"
             declared = int(digits) if len(digits) < 20 else inf
-            if declared > self._body_max:
+            if declared > self.body_max:
                 return self._declared(scope, receive, send)
-            if not declared or not self._timeout:  # the server sees to it that no more than that comes
+            if not declared or not self.timeout:  # the server sees to it that no more than that comes
                 return self.app(scope, receive, send)
         return self._bounded(scope, receive, send)
 
@@ -128,18 +127,11 @@ class Limits:
     async def _ended(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """The end of an answer to a client that may be in the middle of its body."""
         if scope.get("http_version", "1.1") in _HTTP_1:
-            await lingering(receive, self._clock)
+            await lingering(receive, self.clock)
         await send(_LAST)
 
     async def _bounded(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        body = BoundedBody(
-            receive,
-            send,
-            limit=self._body_max,
-            timeout=self._timeout,
-            clock=self._clock,
-            refuse=partial(self._stop, scope, send),
-        )
+        body = BoundedBody(self, scope, receive, send)
         try:
             await self.app(scope, body.receive, body.send)
         except Exception:
@@ -151,7 +143,8 @@ class Limits:
         elif body.answered:
             await send(_LAST)
 
-    async def _stop(self, scope: "Scope", send: "Send", setting: str, reason: str, begun: bool) -> None:
+    async def stop(self, scope: "Scope", send: "Send", setting: str, reason: str, *, begun: bool) -> None:
+        """See `Bounds`."""
         scope[ANSWERED] = True
         if not begun:
             await self._refuse(setting, reason, scope, _open_ended(send))
