@@ -7,21 +7,21 @@ a tolerance. Three things differ, for what comes in is not one peer but a mix of
 - The limit does not bind while there is no evidence. At evidence it does not shrink by steps: it goes at once to what
   Little's law says that the service does, throughput x usual latency, times the tolerance (BBR's product, as in
   go-kratos' and Sentinel's limiters).
-- Latency alone does not tell a queue from a dependency that has become slower. With a queue, fewer requests under way
-  take less time in proportion; with a slow dependency they do not. So each reduction is looked at afterwards: where
-  it did not help, what is measured becomes the usual, and the limit opens.
+- Latency alone does not tell a queue from a dependency that has become slower. In a queue, a request takes the longer
+  the more were under way when it came; with a slow dependency it does not. So two windows with different numbers under
+  way are compared. Where the number does not change by itself, the limit changes it, by a little.
 """
 
 from math import exp, log
 
-from ._shedding_routes import Routes
+from ._shedding_routes import Routes, Seen
 
 __all__ = ["FoundLimit"]
 
 WINDOW = 0.05
-"""Seconds of a window, at least. Two in a row have to show evidence."""
+"""Seconds of a window, at least."""
 SAMPLES = 20
-"""Answers of a window, at least; half of that where a limit binds."""
+"""Answers of a window, at least."""
 STALE = 2.0
 """Seconds after which a window ends without them."""
 EVIDENCE = 2.0
@@ -30,11 +30,23 @@ HEADROOM = 1.5
 """Requests under way for each that the service does at a time (Gradient2's tolerance)."""
 LEAST = 8
 """The limit is never less."""
-GROWTH = 1.5
+_FULL = 1.25
+"""Times the usual latency: what takes less has not waited, and there is room for more."""
+GROWTH = 1.25
+_SURE, _LIKELY = 4.0, 1.0
+"""Standard deviations: what is slower by less may be chance; before a limit binds, and then."""
+_SHARE = 0.1
+"""Of the answers, on routes that are slow: fewer are no reason to refuse."""
+_APART = 0.3
+"""A logarithm: from there on two numbers of requests under way differ enough to compare what they took."""
+_USUALLY = 20.0
+"""Seconds in which the usual number under way goes two thirds of the way."""
+_PATIENT = 4
+"""Windows with evidence, until the limit makes the difference."""
 _MILD = 0.7
-"""Of the requests under way: the first reduction, where they have not become more."""
-_GROWING = 1.15
-"""Requests that come for each that ends: a queue that grows."""
+"""Of the requests under way: that difference."""
+_GROWING, _FALLING = 1.15, 0.95
+"""Requests that come for each that ends: a queue that grows, and one that passes by itself."""
 _PROBE = 0.5
 _PROBE_EVERY = 10.0
 """Seconds between two looks at the usual latency, at half the limit, while the limit binds."""
@@ -54,20 +66,20 @@ class FoundLimit:
         self.pressed = False
         """Whether the limit held somebody back in this window; said by the same."""
         self.inflation = 1.0
-        """Of the last window: times the usual latency."""
-        self.needed = 0.0
-        """Of the last window: requests that would have been under way at the usual latency."""
-        self.typical = 0.0
-        """Of the last window: seconds that its requests usually take."""
+        """Of the last window: times the usual latency, on the routes that are slow."""
+        self.longest = 0.0
+        """Of the last window: seconds that a route took which is slow."""
         self._routes = Routes()
         self._state = _FREE
-        self._since = self._counts_from = now
-        self._count = self._ended = self._all = 0
-        self._under_way = self._older = 0.0
-        self._before = (0.0, 0.0)
-        self._probed_at = now
+        self._since = self._counts_from = self._probed_at = now
+        self._count = self._ended = self._before_limit = 0
+        self._as_usual = self._parked = 0.0
+        self._evidence = 0
+        self._usually = 0.0
+        self._windows = 0
+        self._lasted = 0.0
+        self._compared: tuple[float, float] | None = None
         self._resume = most
-        self._seen = False
 
     @property
     def binds(self) -> bool:
@@ -81,118 +93,134 @@ class FoundLimit:
 
     def parked(self, count: int, seconds: float) -> None:
         """So many requests are counted no longer, after so long: they have taken room, and will not come to `took`."""
-        self._older += count * seconds
+        self._parked += count * seconds
 
-    def took(self, key: object, began: float, now: float, under_way: int) -> bool:
-        """A request of route `key` went well; `under_way` counts it and the others. Whether a window closed with it."""
+    def took(self, key: object, began: float, now: float, ahead: int) -> bool:
+        """A request of route `key` went well; `ahead` were under way when it began. Whether a window closed with it."""
         self._ended += 1
         if began >= self._counts_from:
             self._count += 1
-            self._under_way += under_way
-            self._routes.took(key, now - began)
+            self._routes.took(key, now - began, ahead)
         else:  # it met what was there before the limit changed: it counts for the throughput alone
-            self._older += self._routes.usual_of(key)
+            self._before_limit += 1
+            self._as_usual += self._routes.usual_of(key)
         open_for = now - self._since
         if open_for < WINDOW:
             return False
-        enough = self._count >= (SAMPLES if self._state == _FREE else SAMPLES // 2)
-        return (enough or open_for >= STALE) and self._close(now)
+        return (self._count >= SAMPLES or open_for >= STALE) and self._close(now)
 
     def _close(self, now: float) -> bool:
-        slower, usual = self._routes.usual()
-        under_way = self._under_way / self._count if self._count else 0.0
-        self.needed = (usual + self._older) / (now - self._since)  # Little's law
-        self.inflation = exp(slower)
-        if self._count:
-            self.typical = usual / self._count
+        free = self._state == _FREE
+        seen = self._routes.seen(log(EVIDENCE if free else _FULL), _SURE if free else _LIKELY)
         before = self.limit
-        if self._count < SAMPLES // 2:
-            if self._state != _FREE:
-                self._open(0.0)
-        elif self._state == _FREE:
-            self._free(under_way)
-        elif self._state == _MILDLY:
-            self._mildly(slower, under_way)
-        elif self._state == _PROBING:
-            self._probed(slower)
+        if seen is None or self._count < SAMPLES // 2:
+            self._unknown()
         else:
-            self._bound(slower, under_way)
+            self.inflation = exp(seen.slower)
+            self.longest = seen.longest
+            # Little's law: what would be under way at the usual latency. The parked have no queue, and need no more.
+            self._lasted = seconds = now - self._since
+            wanted = (HEADROOM * (seen.usual + self._as_usual) + self._parked) / seconds
+            (self._free, self._mildly, self._bound, self._probed)[self._state](seen, wanted)
         self._routes.begin()
         self._since = now
-        if self.limit < before * 0.9:
+        if self.limit < before * 0.75:
             self._counts_from = now
-        self._count = self._ended = self.came = 0
-        self._under_way = self._older = 0.0
+        self._count = self._ended = self._before_limit = self.came = 0
+        self._as_usual = self._parked = 0.0
         self.pressed = False
         return True
 
-    def _free(self, under_way: float) -> None:
-        if self.inflation <= EVIDENCE or under_way < LEAST:
-            self._seen = False
-            self._routes.learn()
-            return
-        if not self._seen:
-            self._seen = True
-            return
-        self._seen = False
-        self._before = (log(self.inflation), under_way)
-        if self.came > _GROWING * self._ended:
-            self._bind()
-        else:
-            self._state = _MILDLY
-            self._set(_MILD * under_way)
+    def _unknown(self) -> None:
+        """Hardly an answer came. Those of before the last change may still be on their way; else it opens."""
+        if self._state != _FREE and not (self.pressed and self._before_limit):
+            self._open(0.0)
 
-    def _mildly(self, slower: float, under_way: float) -> None:
-        if self._helped(slower, under_way):
-            self._before = (slower, under_way)
-            self._bind()
+    def _free(self, seen: Seen, wanted: float) -> None:
+        if seen.share < _SHARE or seen.ahead < LEAST:
+            self._evidence = 0
+            self._compared = None
+            self._routes.learn(self._lasted)
+            self._windows += 1
+            self._usually += max(min(1.0, self._lasted / _USUALLY), 1 / self._windows) * (seen.ahead - self._usually)
+        elif log(max(1.0, seen.ahead)) - log(max(1.0, self._usually)) < seen.slower - _APART:
+            self._relearn(1.0)  # slower by more than a queue of so many would be
+        elif self.came >= _FALLING * self._ended:
+            self._evidence += 1
+            verdict = self._queued(seen)
+            if self._evidence == 2:  # the first may be half of before
+                self._compared = (log(seen.ahead), seen.slower)
+            if verdict is True or self.came > _GROWING * self._ended:
+                self._bind(seen, wanted)
+            elif verdict is False:
+                self._relearn(1.0)
+            elif self._evidence > _PATIENT:
+                self._state = _MILDLY
+                self._set(_MILD * seen.ahead)
+
+    def _queued(self, seen: Seen) -> bool | None:
+        """Whether answers take longer the more are under way; None where these did not change enough to say."""
+        if self._compared is None:
+            return None
+        ahead, slower = self._compared
+        apart = log(max(1.0, seen.ahead)) - ahead
+        return None if abs(apart) < _APART else (seen.slower - slower) / apart >= 0.5
+
+    def _relearn(self, at_once: float) -> None:
+        self._routes.learn(self._lasted, at_once)
+        self._evidence = 0
+        self._compared = None
+
+    def _mildly(self, seen: Seen, wanted: float) -> None:
+        verdict = self._queued(seen)
+        if verdict is False:
+            self._relearn(1.0)
+            self._unbind()
+        elif verdict or self.pressed:
+            self._bind(seen, wanted)
         else:
-            self._routes.learn(1.0)
             self._unbind()
 
-    def _bind(self) -> None:
+    def _bind(self, seen: Seen, wanted: float) -> None:
         self._state = _BOUND
         self._probed_at = self._since
-        self._set(HEADROOM * self.needed)
+        self._compared = (log(max(1.0, seen.ahead)), seen.slower)
+        self._set(wanted)
 
-    def _bound(self, slower: float, under_way: float) -> None:
+    def _bound(self, seen: Seen, wanted: float) -> None:
         if not self.pressed:
-            self._open(under_way)
+            self._open(seen.ahead)
             return
-        if under_way < 0.75 * self._before[1]:
-            if not self._helped(slower, under_way):
-                self._routes.learn(1.0)
-                self.needed = under_way
-                slower = 0.0
-            self._before = (slower, under_way)
-        elif under_way > self._before[1]:
-            self._before = (slower, under_way)
-        self._set(min(GROWTH * self.limit, (self.limit + HEADROOM * self.needed) / 2))
+        verdict = self._queued(seen)
+        if verdict is False and seen.slower > log(HEADROOM):
+            self._relearn(1.0)
+            wanted *= exp(seen.slower)
+            self._compared = (log(max(1.0, seen.ahead)), 0.0)
+        elif verdict is not None or self._compared is None:
+            self._compared = (log(max(1.0, seen.ahead)), seen.slower)
+        room = seen.share < _SHARE
+        self._set(GROWTH * self.limit if room else min(GROWTH * self.limit, (self.limit + wanted) / 2))
         if self._since - self._probed_at >= _PROBE_EVERY:
             self._probed_at = self._since
             self._state = _PROBING
             self._resume = self.limit
             self._set(_PROBE * self.limit)
 
-    def _probed(self, slower: float) -> None:
+    def _probed(self, _seen: Seen, _wanted: float) -> None:
         self._state = _BOUND
-        self._routes.learn(0.5)
+        self._relearn(0.5)
         self._set(self._resume)
-        self._before = (self._before[0] - slower / 2, self._before[1])
 
-    def _helped(self, slower: float, under_way: float) -> bool:
-        """Whether fewer under way took less time, nearer to "in proportion" than to "not at all"."""
-        was, many = self._before
-        return slower <= was + 0.5 * log(max(under_way, 1.0) / max(many, 1.0))
-
-    def _open(self, under_way: float) -> None:
+    def _open(self, ahead: float) -> None:
         """Nobody is held back: the way up, until the limit is far from what is needed."""
         self._set(GROWTH * self.limit + 1)
-        if self.limit >= min(self.most, max(4 * under_way, 8 * LEAST)):
+        if self.limit >= min(self.most, max(4 * ahead, 8 * LEAST)):
             self._unbind()
 
     def _unbind(self) -> None:
         self._state = _FREE
+        self._evidence = 0
+        self._compared = None
         self.limit = self.most
 
     def _set(self, wanted: float) -> None:

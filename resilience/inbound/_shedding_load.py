@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["Load"]
 
 _log = logging.getLogger("handrail")
-_SHARES = (2.0, 1.0, 0.75, 0.5)
-"""Of the limit, for each level: critical_plus may go over it, sheddable leaves room."""
+_SHARES = (1.0, 1.0, 0.75, 0.5)
+"""Of the limit, for each level: sheddable leaves room. critical_plus has twice as much for itself alone."""
 _FREE_SHARE = min(_SHARES)
 _PARKED = 2.0
-"""Seconds under way, at least and four times the usual, from which on a request is taken to wait for something."""
+"""Seconds under way, at least and four times what slow routes take: then a request is taken to wait for something."""
 _QUIET = 5.0
 """Seconds without a refusal, until it is said that shedding has ended."""
 
@@ -47,6 +47,8 @@ class Load:
         """Requests that count against the limit."""
         self.parked = 0
         """Those under way for so long that they wait for something else: they count against `load_max` alone."""
+        self.uppermost = 0
+        """Those of critical_plus among them that came when not everybody was let in at once."""
         self.came = self.ended = 0
         self.cell = Cell(now())
         self._cells = deque([self.cell])
@@ -75,6 +77,8 @@ class Load:
         """Whether there is room for one more of this level."""
         if self.under_way + self.parked >= self._most:
             return False
+        if level == 0 and self.uppermost < 2 * self.found.limit:
+            return True
         return self.under_way < _SHARES[level] * self.found.limit
 
     def enter(self) -> Cell:
@@ -86,7 +90,7 @@ class Load:
         cell.count += 1
         return cell
 
-    def leave(self, cell: Cell, key: object, began: float) -> None:
+    def leave(self, cell: Cell, key: object = None, began: float = 0.0, ahead: int = 0) -> None:
         """One has ended; `key` is its route, None where its latency says nothing."""
         now = self.now()
         self.ended += 1
@@ -96,9 +100,8 @@ class Load:
             closed = self.found.ended(now)
             self.recount()
         else:
-            under_way = self.under_way
-            self.under_way = under_way - 1
-            closed = self.found.ended(now) if key is None else self.found.took(key, began, now, under_way)
+            self.under_way -= 1
+            closed = self.found.ended(now) if key is None else self.found.took(key, began, now, ahead)
         if closed:
             self._turn_over(now)
         if self.queue.count:
@@ -109,7 +112,7 @@ class Load:
         if now >= self.cell.since + WINDOW:
             self.cell = Cell(now)
             self._cells.append(self.cell)
-        bound = max(_PARKED, 4 * self.found.typical * max(1.0, self.found.inflation))
+        bound = max(_PARKED, 4 * self.found.longest)
         while self._cells[0].since < now - bound and len(self._cells) > 1:
             old = self._cells.popleft()
             old.recent = False
@@ -144,7 +147,9 @@ class Load:
     def abandon(self, waiter: Waiter) -> None:
         """Who waited has gone: out of the queue, or out of the place that it was just given."""
         if waiter.cell is not None:
-            self.leave(waiter.cell, None, 0.0)
+            if waiter.level == 0:
+                self.uppermost -= 1
+            self.leave(waiter.cell)
             return
         self.queue.drop(waiter)
         if not self.queue.count:
@@ -169,6 +174,8 @@ class Load:
             if not waiter.future.done():  # cancelled, and not yet run
                 self.found.came -= 1  # it was counted when it came
                 waiter.cell = self.enter()
+                if waiter.level == 0:
+                    self.uppermost += 1
                 waiter.future.set_result("")
                 return True
         return False

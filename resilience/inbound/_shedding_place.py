@@ -20,13 +20,26 @@ _FINAL = ("http.response.pathsend", "http.response.zerocopysend")
 class Place:
     """Of one request, from where it is let in."""
 
-    __slots__ = ("_began", "_cell", "_load", "_scope", "_send", "_streams", "_until", "refused", "status", "streaming")
+    __slots__ = (
+        "_ahead",
+        "_began",
+        "_cell",
+        "_load",
+        "_scope",
+        "_send",
+        "_streams",
+        "_until",
+        "refused",
+        "status",
+        "streaming",
+    )
 
     def __init__(
         self, load: Load, cell: Cell, began: float, streams: OpenStreams, scope: "Scope", send: "Send"
     ) -> None:
         self._load = load
         self._cell: Cell | None = cell
+        self._ahead = load.under_way
         self._began = began
         self._streams = streams
         self._scope = scope
@@ -63,13 +76,13 @@ class Place:
             if 200 <= self.status < 400:
                 scope = self._scope
                 key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
-            self._load.leave(cell, key, self._began)
+            self._load.leave(cell, key, self._began, self._ahead)
 
     def end(self) -> None:
         """The app has returned, or raised."""
         if self._cell is not None:
             cell, self._cell = self._cell, None
-            self._load.leave(cell, None, 0.0)
+            self._load.leave(cell)
         if self.streaming:
             self.streaming = False
             self._streams.leave()
@@ -92,7 +105,7 @@ class Place:
         self.streaming = True
         cell, self._cell = self._cell, None
         if cell is not None:
-            self._load.leave(cell, None, 0.0)
+            self._load.leave(cell)
 
 
 def _first_segment(scope: "Scope") -> tuple[str, str]:

@@ -11,7 +11,7 @@ from handrail.resilience.inbound._shedding_levels import Levels
 from handrail.resilience.inbound.settings import InboundSettings
 from handrail.resilience.inbound.shedding import LoadShedding
 from handrail.resilience.inbound.streams import OpenStreams
-from handrail.resilience.testing import FakeClock, RecordingListener
+from handrail.resilience.testing import FakeClock, RecordingListener, sleep
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -37,7 +37,7 @@ class Service:
         self.told = RecordingListener()
         self.streams = OpenStreams(streams)
         self.got: list[Got] = []
-        self.random = random.Random(7)  # noqa: S311 (a simulation)
+        self.random = random.Random(7)
         inbound = InboundSettings(**settings)
         self.layer = LoadShedding(
             app,
@@ -81,7 +81,7 @@ class Service:
         end = came + seconds
         while (came := came + self.random.expovariate(rate)) < end:
             if came > self.clock.now():
-                await asyncio.sleep(came - self.clock.now())
+                await sleep(came - self.clock.now())
             task = asyncio.create_task(self.ask(path if isinstance(path, str) else path(), came))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
@@ -133,11 +133,11 @@ class Pool:
         self.seconds = seconds
         self._spread = spread
         self._free = asyncio.Semaphore(size)
-        self._random = random.Random(11)  # noqa: S311 (a simulation)
+        self._random = random.Random(11)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with self._free:
-            await asyncio.sleep(self.seconds * self._random.lognormvariate(0, self._spread))
+            await sleep(self.seconds * self._random.lognormvariate(0, self._spread))
         await answer(send)
 
 
