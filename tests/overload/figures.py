@@ -35,7 +35,7 @@ class Figures:
 def figures(phase: Phase, seen: Sequence[Seen], since: float = 0.0) -> Figures:
     """Of the requests that were asked after the first `since` seconds."""
     mine = [one for one in seen if one.due >= since]
-    seconds = phase.seconds - since
+    seconds = phase.seconds - since or math.nan
     good = [one for one in mine if one.status == 200]
     refused = [one for one in mine if one.status == 503]
     return Figures(
