@@ -144,7 +144,7 @@ class Run:
 
     def _end_of(self, seat: Seat) -> Outcome:
         if not seat.leading and (self._failed or not self._begun):
-            return Outcome.FAILED
+            return Outcome.SERVED if seat.gone else Outcome.FAILED  # the app may have stopped because all had left
         if seat.leading or not self._complete:
             self._blame()
         return Outcome.SERVED

@@ -461,14 +461,16 @@ def test_the_last_cancelled_request_ends_the_run_and_waits_for_it() -> None:
     run(main())
 
 
-def test_the_app_hears_that_its_client_left_when_the_last_one_did() -> None:
-    """One `http.disconnect` for all, in whatever order they leave."""
+@pytest.mark.parametrize("begun", [True, False])
+def test_the_app_hears_that_its_client_left_when_the_last_one_did(begun: bool) -> None:
+    """One `http.disconnect` for all, in whatever order they leave; where it stops then, nobody asks it again."""
     heard = []
 
     async def app(_service: Service, receive: Any, send: Call) -> None:
         heard.append((await receive())["type"])
-        await send(start())
-        await send(body(b"a", more=True))
+        if begun:
+            await send(start())
+            await send(body(b"a", more=True))
         heard.append((await receive())["type"])
 
     async def main() -> None:
@@ -480,6 +482,7 @@ def test_the_app_hears_that_its_client_left_when_the_last_one_did() -> None:
             clients[number].leave()
         await asyncio.gather(*tasks)
         assert heard == ["http.request", "http.disconnect"]
+        assert service.runs == 1
 
     run(main())
 
