@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.passthrough.stream_servers import Server, Start, server
+from tests.passthrough.stream_servers import EVERYTHING, Server, Start, server
 
 SIZE = 3_000_003
 
@@ -29,7 +29,7 @@ def start(sent: Path) -> Iterator[Start]:
         def get(name: str, *, guarded: bool = True) -> Server:
             if (name, guarded) not in running:
                 environ = {"PASSTHROUGH_FILE": str(sent)}
-                made = server(name, sent.parent, guarded=guarded, environ=environ)
+                made = server(name, sent.parent, EVERYTHING if guarded else None, environ)
                 running[name, guarded] = cleanup.enter_context(made)
             return running[name, guarded]
 

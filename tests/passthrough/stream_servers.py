@@ -13,7 +13,7 @@ from typing import Protocol
 
 from examples.order_service.ports import free_ports
 
-__all__ = ["SERVERS", "Server", "Start", "server"]
+__all__ = ["EVERYTHING", "SERVERS", "Server", "Start", "server"]
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "tests.passthrough.streaming_service:app"
@@ -56,11 +56,16 @@ class Start(Protocol):
 
 
 @contextmanager
-def server(name: str, folder: Path, *, guarded: bool, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Runs until the block ends. Raises AssertionError with its log where it does not start within a minute."""
+def server(
+    name: str, folder: Path, settings: Mapping[str, str] | None, environ: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Runs until the block ends; with handrail under these settings, None: without.
+
+    Raises AssertionError with its log where it does not start within a minute.
+    """
     (port,) = free_ports(1)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HANDRAIL_", "OTEL_"))}
-    settings = EVERYTHING if guarded else {"HANDRAIL_ENABLED": "false"}
+    settings = {"HANDRAIL_ENABLED": "false"} if settings is None else settings
     env = {
         **kept,
         **settings,

@@ -5,6 +5,7 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tests.passthrough.stream_servers import SERVERS, Start
 from tests.passthrough.wire_http1 import ask
@@ -15,7 +16,8 @@ MEGABYTE = bytes(range(256)) * 4096
 def room(port: int, path: str = "/room") -> ClientConnection:
     """A connection without compression."""
     address = f"ws://127.0.0.1:{port}{path}"
-    return connect(address, subprotocols=["chat"], compression=None, max_size=None, open_timeout=60, proxy=None)  # type: ignore[list-item]  # a NewType of str
+    chat = [Subprotocol("chat")]
+    return connect(address, subprotocols=chat, compression=None, max_size=None, open_timeout=60, proxy=None)
 
 
 @pytest.mark.parametrize("name", SERVERS)
