@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from math import inf
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -20,6 +20,11 @@ Jitter = Callable[[], float]
 
 class Timer(Protocol):
     """A block that may not last longer than it was given; entered inside a running task."""
+
+    @property
+    def task(self) -> "asyncio.Task[Any] | None":
+        """The task in the block that may be cancelled; None where it may not any more, and on trio."""
+        ...
 
     def __enter__(self) -> "Timer":
         """Start to run."""
@@ -84,6 +89,8 @@ class SystemClock:
 
 class _ScopeTimer:
     """The same on another loop (trio)."""
+
+    task = None
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -27,13 +27,14 @@ _SLACK = 64
 class LoopTimer:
     """A block on the running task that may not last longer; made by `loop_timer`."""
 
-    __slots__ = ("_cancelling", "_ends", "_queue", "_rang", "task")
+    __slots__ = ("_cancelling", "_ends", "_first", "_queue", "_rang", "task")
 
     task: "asyncio.Task[Any] | None"
     """The task that is in the block."""
 
-    def __init__(self, queue: "_Queue", ends: float) -> None:
+    def __init__(self, queue: "_Queue", ends: float, first: Callable[[], float] | None = None) -> None:
         self._queue = queue
+        self._first = first
         self._ends = ends
         self._rang = False
         self.task = None
@@ -73,27 +74,15 @@ class LoopTimer:
                 raise TimeoutError from error
 
     def ring(self) -> None:
-        """The time is up: cancel the task."""
-        if self.task is not None:
-            self._rang = True
-            self.task.cancel()
-
-
-class _Lenient(LoopTimer):
-    """One that asks first, each time."""
-
-    __slots__ = ("_first",)
-
-    def __init__(self, queue: "_Queue", ends: float, first: Callable[[], float]) -> None:
-        super().__init__(queue, ends)
-        self._first = first
-
-    def ring(self) -> None:
-        more = 0.0 if self.task is None else self._first()
+        """The time is up: cancel the task, unless there is more of it."""
+        if self.task is None:
+            return
+        more = 0.0 if self._first is None else self._first()
         if more:
             self._queue.put(self._queue.time() + more, self)
         else:
-            super().ring()
+            self._rang = True
+            self.task.cancel()
 
 
 class _Queue:
@@ -173,5 +162,4 @@ def loop_timer(
     if queue is None or queue.loop is not loop:
         queue = _Queue(loop)
         _of_thread.queue = ref(queue)
-    ends = queue.time() + seconds
-    return LoopTimer(queue, ends) if first is None else _Lenient(queue, ends, first)
+    return LoopTimer(queue, queue.time() + seconds, first)

@@ -8,16 +8,13 @@ answer is bound no longer (as in gRPC and Misk).
 
 import operator
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextvars import Token
 from typing import TYPE_CHECKING, Any
 
-from ..bound import Bound, bind, variable
-from ..call import inbound_attempt
 from ..clock import Clock, SystemClock
 from ..events import Listener, RequestExpired, RequestRefused
 from ..service import ServiceSettings
 from ._answer import Answer
-from ._deadline_cut import GRACE, Sending, within
+from ._deadline_cut import Bounded, Cancellable
 from ._deadline_headers import DeadlineHeaders
 from ._reply import Replies
 
@@ -95,49 +92,27 @@ class Deadlines:
                 found[name] = found[name] + b"," + value if name in found else value
         return found
 
-    async def _bound(self, found: Mapping[bytes, bytes], scope: "Scope", receive: "Receive", send: "Send") -> None:
+    def _bound(self, found: Mapping[bytes, bytes], scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         mode = self._mode
         left = self._headers.left(found, self._clock.wall)
-        if left is not None and left <= 0:
-            self._emit(RequestExpired("", scope["method"], max(0.0, -left), mode))
-            if mode == "enforce":
-                await self._refuse(_LATE, "expired", scope, send)
-                return
+        if left is not None:
+            if left <= 0:
+                self._emit(RequestExpired("", scope["method"], max(0.0, -left), mode))
+                if mode == "enforce":
+                    return self._refuse(_LATE, "expired", scope, send)
+            left = None if mode == "observe" else min(left, self._max)
         attempt = self._headers.attempt(found)
-        tokens: list[Token[Any]] = [inbound_attempt.set(attempt)] if attempt > 1 else []
-        bound: Bound | None = None
-        if left is not None and mode != "observe":
-            bound = bind(self._clock.now() + min(left, self._max))
-            tokens.append(variable.set(bound))
-        try:
-            if not tokens:
-                await self.app(scope, receive, send)
-            elif bound is None or not self._cancel or mode != "enforce":
-                await self.app(scope, receive, Sending(send, bound, attempt))
-            else:
-                await self._within(bound, scope, receive, Sending(send, bound, attempt))
-        except GeneratorExit:
-            raise  # thrown away with its event loop, in a context that is not ours to restore
-        except BaseException:
-            _end(bound, tokens)
-            raise
-        _end(bound, tokens)
+        if left is None and attempt <= 1:
+            return self.app(scope, receive, send)
+        if left is None or mode != "enforce" or not self._cancel:
+            return Bounded(self.app, scope, receive, send, attempt).run(left, self._clock)
+        request = Cancellable(self.app, scope, receive, send, attempt)
+        request.answer = self._spent
+        return request.run(left, self._clock)
 
-    def _within(self, bound: Bound, scope: "Scope", receive: "Receive", sending: Sending) -> Awaitable[None]:
-        def answer() -> Coroutine[Any, Any, None]:
-            bound.lift()  # what goes on does so for nobody
-            return self._refuse(_CUT, "spent", scope, sending.out)
-
-        ends = bound.ends() or 0.0
-        return within(ends - self._clock.now() + GRACE, self._clock, self.app, scope, receive, sending, answer)
+    def _spent(self, scope: "Scope", send: "Send") -> Coroutine[Any, Any, None]:
+        return self._refuse(_CUT, "spent", scope, send)
 
     async def _refuse(self, answer: Answer, reason: str, scope: "Scope", send: "Send") -> None:
         self._emit(RequestRefused("", scope["method"], "deadline", reason, answer.status))
         await self._replies.send(answer, scope, send)
-
-
-def _end(bound: Bound | None, tokens: list[Token[Any]]) -> None:
-    if bound is not None:
-        bound.lift()
-    for token in tokens:
-        token.var.reset(token)
