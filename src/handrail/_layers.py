@@ -29,13 +29,14 @@ def follow(service: "ServiceSettings") -> None:
 
 
 def layers(app: ASGIApp, outermost: object) -> ASGIApp:
-    """The inbound layers around an app, outermost first: lifespan > SERVER span > deadline > problem details >
-    idempotency replay > app. `outermost` is the object that holds the routes.
+    """The inbound layers around an app, outermost first: lifespan > SERVER span > health and drain > limits > load
+    shedding > deadline > problem details > faults on purpose > single flight > idempotency replay > app. `outermost` is
+    the object that holds the routes.
     """
     process = current()
     if process is None or not process.settings.enabled:
         return app
-    from . import _chaos_layer, _inbound_health, _loops
+    from . import _chaos_layer, _inbound_health
     from ._inbound_limits import limits, single_flight
     from ._inbound_load import shedding
     from ._replay import Replaying
@@ -44,7 +45,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from .resilience.second import remembered
     from .tracing import redact
     from .tracing.inbound.routes import Routes
-    from .tracing.inbound.server import HEADERS, ServerSpans
+    from .tracing.inbound.server import HEADERS
 
     routes = Routes(outermost)
     path_of = routes.shown_path
@@ -68,16 +69,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     inner, more = limits(inner, process, _trace_id, path_of)
     inner, readiness = _inbound_health.around(inner, app, routes, process, _trace_id)
     if not process.settings.tracing.disabled:
-        inner = spans = ServerSpans(
-            inner,
-            tracing=lambda: live(process).tracing(),
-            routes=outermost,
-            telling=_inbound_health.telling(process),
-            measure=(lambda: live(process).metrics().server) if process.measuring else None,
-            open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
-            also=deadlines.names | more,
-        )
-        deadlines.on_names = lambda names: spans.look_for(names | more)
+        inner = _traced(inner, process, outermost, deadlines, more)
     with _lock:
         _deadlines.add(deadlines)
     if process.settings.tracing.telling.prometheus_path and process.measuring:
@@ -102,6 +94,26 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             await inner(scope, receive, send)
 
     return handrail
+
+
+def _traced(
+    app: ASGIApp, process: Process, outermost: object, deadlines: "Deadlines", more: frozenset[bytes]
+) -> ASGIApp:
+    """The SERVER span; the headers that deadlines and others (`more`) want are found in its pass."""
+    from . import _inbound_health, _loops
+    from .tracing.inbound.server import ServerSpans
+
+    spans = ServerSpans(
+        app,
+        tracing=lambda: live(process).tracing(),
+        routes=outermost,
+        telling=_inbound_health.telling(process),
+        measure=(lambda: live(process).metrics().server) if process.measuring else None,
+        open_exchanges=_loops.watched(process, lambda: live(process).metrics().meter),
+        also=deadlines.names | more,
+    )
+    deadlines.on_names = lambda names: spans.look_for(names | more)
+    return spans
 
 
 def _ready(process: Process, readiness: "Readiness") -> None:
