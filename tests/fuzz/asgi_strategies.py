@@ -148,7 +148,7 @@ stray = st.sampled_from(
         *({"type": "http.response.start"}, {"type": "http.response.start", "status": "200"}),
     ]
 )
-whole = st.tuples(st.just("whole"), statuses, answer_headers, st.sampled_from([b"", b"data", b"x" * 70_000]))
+whole = st.tuples(st.just("whole"), statuses, answer_headers, st.sampled_from([0, 4, 70_000]))
 step = st.one_of(
     whole,
     whole,

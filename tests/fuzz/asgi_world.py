@@ -63,7 +63,7 @@ class Outcome:
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     complete: bool = False
     sent: list[str] = field(default_factory=list)
     error: BaseException | None = None
@@ -172,9 +172,9 @@ async def _do(step: Step, receive: Any, send: Any) -> None:
                 pass
         case ("send", message):
             await send(message)
-        case ("whole", int(status), headers, bytes(body)):
+        case ("whole", int(status), headers, int(size)):
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
+            await send({"type": "http.response.body", "body": b"x" * size})
         case ("raise", str(name)):
             error = ERRORS[name]()
             raise error

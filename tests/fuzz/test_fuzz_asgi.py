@@ -12,16 +12,22 @@ from hypothesis import HealthCheck, given, settings
 
 import handrail
 from handrail import _wire
+from handrail.resilience.inbound._idempotency_run import Running
+from handrail.resilience.keyed import IN_FLIGHT, INTERRUPTED_KEY, REFUSED
 from handrail.resilience.replay.testing import DirectCourier, MemoryBackend
 from handrail.resilience.testing import FakeClock, run
 from handrail.tracing.testing import Spans, as_global
 from tests.fuzz.asgi_strategies import stories
-from tests.fuzz.asgi_world import App, Outcome, Story, drive, scripted
+from tests.fuzz.asgi_world import App, Outcome, Request, Story, drive, scripted
 
 LEASE = 10.0
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
 """Stories in one run of the suite; more of them by hand."""
 REFUSALS = {400, 408, 409, 413, 421, 422, 429, 431, 503, 504}
+COUNTS = (
+    *("http_server_active_requests", "handrail_server_requests_under_way"),
+    *("handrail_server_requests_waiting", "handrail_server_streams_open"),
+)
 MISUSE = (KeyError, RuntimeError, TypeError, ValueError)
 """Of a server, told what it does not understand; one of our layers may be the first to notice."""
 PROVOKING = {b"idempotency-key", b"x-envoy-expected-rq-timeout-ms", b"x-request-deadline", b"grpc-timeout"}
@@ -58,6 +64,14 @@ class World:
 
         return bare, run(guarded(), self.clock), complaints
 
+    def again(self, story: Story) -> Outcome:
+        """The same request by a client without fault, to an app without fault, once a lease would be over."""
+        self.clock.advance(LEASE + 1)
+        pieces = ({"type": "http.request", "body": b"x", "more_body": False},)
+        self.script = scripted((("read",), ("whole", 201, [], 4)))
+        good = Story(Request(story.request.scope, pieces, None), ())
+        return run(drive(self.app, good), self.clock)
+
     def gauges(self) -> dict[str, float]:
         """What goes up and down again, and is not at zero."""
         from handrail.tracing.metrics import _prometheus
@@ -66,7 +80,7 @@ class World:
         found = {}
         for line in page.decode().splitlines():
             name, _, value = line.rpartition(" ")
-            if name.startswith(("http_server_active_requests", "handrail_server_requests_active")) and float(value):
+            if name.startswith(COUNTS) and float(value):
                 found[name] = float(value)
         return found
 
@@ -105,6 +119,14 @@ def malformed(story: Story) -> bool:
     return False
 
 
+def faultless(story: Story) -> bool:
+    """Whether the client sent all and stayed, and the server let the app end: then it is known how that ended."""
+    request = story.request
+    sent = any(not piece.get("more_body") for piece in request.pieces)
+    odd = any(step[0] in ("raise", "raise chained") and step[1] == "odd" for step in story.script)
+    return sent and request.stays is None and story.cancelled is None and not odd
+
+
 def check(story: Story, bare: Outcome, guarded: Outcome) -> None:
     """The rules."""
     where = f"{story}\nbare {bare}\nguarded {guarded}"
@@ -134,10 +156,8 @@ def check(story: Story, bare: Outcome, guarded: Outcome) -> None:
         assert set(bare.headers) - set(guarded.headers) <= {(b"set-cookie", b"a=1")}, where
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(story=stories)
-def test_nobody_is_worse_off(world: World, story: Story) -> None:
-    """No exception of ours, no answer lost or changed, no task, no count and no complaint left behind."""
+def tell(world: World, story: Story) -> None:
+    """One story, and all rules."""
     log = Log()
     logging.getLogger("handrail").addHandler(log)
     try:
@@ -149,3 +169,31 @@ def test_nobody_is_worse_off(world: World, story: Story) -> None:
     assert not [line for line in log.said if "requests are not affected" in line], story
     assert not complaints, story
     assert not world.gauges(), story
+    if any(name == b"idempotency-key" for name, _ in story.request.scope["headers"]):
+        found = world.again(story)
+        assert found.complete, (story, found)
+        reason = dict(found.headers).get(REFUSED.encode(), b"").decode()
+        assert reason != IN_FLIGHT, (story, found)
+        assert reason != INTERRUPTED_KEY or not faultless(story), (story, found)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(story=stories)
+def test_nobody_is_worse_off(world: World, story: Story) -> None:
+    """No exception of ours, no answer lost or changed; no task, no count, no complaint and no stuck key left behind."""
+    tell(world, story)
+
+
+def test_it_sees_a_key_that_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can fail: a layer that does not free the key of a request that failed is noticed."""
+
+    async def forget(self: Running) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"idempotency-key", b'"a"')]}
+    whole = ({"type": "http.request", "body": b"x"},)
+    story = Story(Request({**scope, "http_version": "1.1", "query_string": b""}, whole, None), (("raise", "boom"),))
+    tell(world, story)
+    monkeypatch.setattr(Running, "_settle", forget)
+    with pytest.raises(AssertionError):
+        tell(world, story)
