@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from opentelemetry import trace
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .inbound import contrib
-from .load import ASGIApp, requests, routed_app
+from .load import ASGIApp, Message, requests, routed_app
 from .providers import everything
 from .work import Contender, Work
 
@@ -92,7 +92,29 @@ def _work(around: Callable[[ASGIApp, TracerProvider], ASGIApp]) -> Callable[[Spa
     return lambda processor: Work(requests(around(routed_app(), everything(processor))))
 
 
+EVENTS = 200
+
+
+async def _events(_scope: Message, _receive: object, send: Callable[[Message], Awaitable[None]]) -> None:
+    """An event stream: what a layer costs each message, not each request."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for _ in range(EVENTS):
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _streamed(name: str, title: str, around: Callable[[ASGIApp, TracerProvider], ASGIApp]) -> Contender:
+    def make(processor: SpanProcessor) -> Work:
+        return Work(requests(around(_events, everything(processor))))
+
+    base = None if name == "stream-bare" else "stream-bare"
+    return Contender(name, title, make, base, step=20, units=EVENTS)
+
+
 CONTENDERS = [
+    _streamed("stream-bare", "a message of an event stream", lambda app, _provider: app),
+    _streamed("stream-contrib", "a message of an event stream, under contrib ASGI", contrib),
+    _streamed("stream-protect", "a message of an event stream, under handrail.protect", _protected()),
     Contender("parts-none", "handrail.protect, no inbound part that can be off", _work(_protected(**OFF)), "bare"),
     Contender("parts-all", "handrail.protect, every inbound part", _work(_protected(**ALL)), "bare"),
     Contender("by-hand", "contrib ASGI, and three middlewares by hand", _work(_by_hand), "bare"),

@@ -35,6 +35,7 @@ ROWS = (
     Row("inbound", "parts", "parts-all", "contrib", 0.5),
     Row("inbound", "parts-by-hand", "parts-all", "by-hand", 0.1),
     Row("inbound", "parts-off", "parts-all", "parts-none"),
+    Row("inbound", "stream", "stream-protect", "stream-contrib", 1.0),
     Row("inbound", "sampled", "tenth-ours", "tenth-contrib", 0.25),
     Row("inbound", "sampled-starlette", "tenth-ours", "tenth-starlette"),
     *(
