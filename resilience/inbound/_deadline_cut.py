@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, Token, copy_context
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 from ..bound import Bound, bind, variable
 from ..call import inbound_attempt
 from ..clock import Clock, Timer
@@ -154,14 +156,16 @@ class Cancellable(Bounded):
         """The app's."""
         if self.over:
             return _unheard(message)
-        kind = message["type"]
+        kind, timer = message["type"], self._timer
         if kind == "http.response.start":
             self.begun = True
-            if self._timer is not None:
-                self._timer.stop()  # what streams goes on
+            if timer is not None:
+                timer.stop()
+                if not timer.expired():
+                    timer = self._timer = None  # what streams goes on
         elif (kind == "http.response.body" and not message.get("more_body")) or kind == "http.response.pathsend":
             self.last()
-        return self.out(message)
+        return self.out(message) if timer is None or timer.task is not None else _on_trio(self.out, message)
 
     def _first(self) -> float:
         """The time is up: seconds more before it is cancelled."""
@@ -191,6 +195,12 @@ class Cancellable(Bounded):
         if self.bound is not None:
             self.bound.lift()  # what goes on does so for nobody
         return self.answer(self.scope, self.out)
+
+
+async def _on_trio(send: "Send", message: "Message") -> None:
+    """Send though the time is spent: a scope of trio's that is cancelled stays so, and the answer would stay unsaid."""
+    with anyio.move_on_after(PATIENCE, shield=True):
+        await send(message)
 
 
 async def _unheard(message: "Message") -> None:

@@ -77,13 +77,17 @@ def test_a_request_in_flight_is_not_cut_while_it_is_compared() -> None:
 
 
 def test_on_trio() -> None:
-    """The scope of a request ends with its caller's time, that of a keyed one goes on; a wish of trio's own passes."""
+    """The scope of a request ends with its caller's time, that of a keyed one goes on; a wish of trio's own passes.
+
+    What cannot be cancelled (a thread) is waited for, and its answer sent.
+    """
 
     async def main() -> None:
         sent: list[Any] = []
         noted: list[str] = []
 
         async def send(message: Any) -> None:
+            await trio.lowlevel.checkpoint()
             sent.append(message)
 
         async def receive() -> Any:
@@ -93,7 +97,8 @@ def test_on_trio() -> None:
             try:
                 if scope["path"] == "/stream":
                     await send({"type": "http.response.start", "status": 200, "headers": []})
-                await trio.sleep(5)
+                with trio.CancelScope(shield=scope["path"] == "/thread"):
+                    await trio.sleep(5)
                 noted.append("done")
                 if scope["path"] == "/stream":
                     await send({"type": "http.response.body", "body": b"all"})
@@ -116,6 +121,8 @@ def test_on_trio() -> None:
         assert ([one.get("status") for one in sent], noted) == ([504, None], ["left"])
         await ask("/stream", LITTLE_TIME)
         assert ([one.get("status") for one in sent], noted) == ([200, None], ["done", "left"])
+        await ask("/thread", LITTLE_TIME)
+        assert ([one.get("status") for one in sent], noted) == ([201, None], ["done", "left"])
         with trio.move_on_after(0.5) as scope:
             await ask("/", LITTLE_TIME)
         assert (scope.cancelled_caught, sent, noted) == (True, [], ["left"])
