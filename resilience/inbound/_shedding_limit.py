@@ -13,6 +13,7 @@ a tolerance. Three things differ, for what comes in is not one peer but a mix of
 """
 
 from math import exp, log
+from typing import Protocol
 
 from ._shedding_routes import Routes, Seen
 
@@ -22,6 +23,9 @@ WINDOW = 0.05
 """Seconds of a window, at least."""
 SAMPLES = 20
 """Answers of a window, at least."""
+ENOUGH = 30
+_STRIDE = 15
+"""Where more answers come in a window than these, not each is looked at: one of sixteen at least."""
 STALE = 2.0
 """Seconds after which a window ends without them."""
 EVIDENCE = 2.0
@@ -54,15 +58,24 @@ _PROBE_EVERY = 10.0
 _FREE, _MILDLY, _BOUND, _PROBING = range(4)
 
 
+class Counts(Protocol):
+    """What is counted in any case, since the beginning."""
+
+    came: int
+    ended: int
+
+
 class FoundLimit:
     """The limit of one event loop. Seconds; `now` comes with each call. Not for several threads."""
 
-    def __init__(self, most: int, now: float) -> None:
+    def __init__(self, most: int, now: float, counts: Counts) -> None:
         self.most = most
         self.limit = most
         """Requests that may be under way at a time."""
-        self.came = 0
-        """Requests that came in this window; whoever lets them in counts."""
+        self.stride = 0
+        """Requests whose latency need not be told, for each that is: many come, and nothing is wrong."""
+        self._counts = counts
+        self._came = self._ended = self._told = 0
         self.pressed = False
         """Whether the limit held somebody back in this window; said by the same."""
         self.inflation = 1.0
@@ -72,7 +85,7 @@ class FoundLimit:
         self._routes = Routes()
         self._state = _FREE
         self._since = self._counts_from = self._probed_at = now
-        self._count = self._ended = self._before_limit = 0
+        self._count = self._before_limit = 0
         self._as_usual = self._parked = 0.0
         self._evidence = 0
         self._usually = 0.0
@@ -88,7 +101,7 @@ class FoundLimit:
 
     def ended(self, now: float) -> bool:
         """A request ended that says nothing of the latency (an error, a client that left). Whether a window closed."""
-        self._ended += 1
+        self._told += 1
         return now - self._since >= STALE and self._close(now)
 
     def parked(self, count: int, seconds: float) -> None:
@@ -97,7 +110,7 @@ class FoundLimit:
 
     def took(self, key: object, began: float, now: float, ahead: int) -> bool:
         """A request of route `key` went well; `ahead` were under way when it began. Whether a window closed with it."""
-        self._ended += 1
+        self._told += 1
         if began >= self._counts_from:
             self._count += 1
             self._routes.took(key, now - began, ahead)
@@ -113,20 +126,24 @@ class FoundLimit:
         free = self._state == _FREE
         seen = self._routes.seen(log(EVIDENCE if free else _FULL), _SURE if free else _LIKELY)
         before = self.limit
+        self._lasted = max(now - self._since, 1e-6)
         if seen is None or self._count < SAMPLES // 2:
             self._unknown()
         else:
             self.inflation = exp(seen.slower)
             self.longest = seen.longest
             # Little's law: what would be under way at the usual latency. The parked have no queue, and need no more.
-            self._lasted = seconds = now - self._since
-            wanted = (HEADROOM * (seen.usual + self._as_usual) + self._parked) / seconds
+            share = (self._counts.ended - self._ended) / self._told
+            wanted = (HEADROOM * share * (seen.usual + self._as_usual) + self._parked) / self._lasted
             (self._free, self._mildly, self._bound, self._probed)[self._state](seen, wanted)
         self._routes.begin()
         self._since = now
         if self.limit < before * 0.75:
             self._counts_from = now
-        self._count = self._ended = self._before_limit = self.came = 0
+        ended = self._counts.ended - self._ended
+        self.stride = 0 if self._state or self._evidence else min(_STRIDE, int(ended * WINDOW / self._lasted / ENOUGH))
+        self._came, self._ended = self._counts.came, self._counts.ended
+        self._count = self._before_limit = self._told = 0
         self._as_usual = self._parked = 0.0
         self.pressed = False
         return True
@@ -145,18 +162,22 @@ class FoundLimit:
             self._usually += max(min(1.0, self._lasted / _USUALLY), 1 / self._windows) * (seen.ahead - self._usually)
         elif log(max(1.0, seen.ahead)) - log(max(1.0, self._usually)) < seen.slower - _APART:
             self._relearn(1.0)  # slower by more than a queue of so many would be
-        elif self.came >= _FALLING * self._ended:
+        elif self._more(_FALLING):
             self._evidence += 1
             verdict = self._queued(seen)
             if self._evidence == 2:  # the first may be half of before
                 self._compared = (log(seen.ahead), seen.slower)
-            if verdict is True or self.came > _GROWING * self._ended:
+            if verdict is True or self._more(_GROWING):
                 self._bind(seen, wanted)
             elif verdict is False:
                 self._relearn(1.0)
             elif self._evidence > _PATIENT:
                 self._state = _MILDLY
                 self._set(_MILD * seen.ahead)
+
+    def _more(self, times: float) -> bool:
+        """Whether so many times more came in this window than ended."""
+        return self._counts.came - self._came >= times * (self._counts.ended - self._ended)
 
     def _queued(self, seen: Seen) -> bool | None:
         """Whether answers take longer the more are under way; None where these did not change enough to say."""

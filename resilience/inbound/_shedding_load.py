@@ -42,17 +42,20 @@ class Load:
         self._most = settings.load_max
         self.queue = Queue(settings.load_queue, settings.load_queue_wait)
         self.waits = settings.load_queue > 0 and loop is not None
-        self.found = FoundLimit(settings.load_max, now())
+        self.came = self.ended = 0
+        self.skip = 0
+        """Requests that may end without being told of, until the next one is."""
+        self.found = FoundLimit(settings.load_max, now(), self)
         self.under_way = 0
         """Requests that count against the limit."""
         self.parked = 0
         """Those under way for so long that they wait for something else: they count against `load_max` alone."""
         self.uppermost = 0
         """Those of critical_plus among them that came when not everybody was let in at once."""
-        self.came = self.ended = 0
         self.cell = Cell(now())
         self._cells = deque([self.cell])
         self.loop_queue = None if loop is None else LoopQueue(self, loop, now)
+        self.unwatched = True
         self._sweeping = False
         self.room = 0
         """As long as fewer are under way, whoever comes is let in at once."""
@@ -60,6 +63,12 @@ class Load:
         self.refused = 0
         """Since shedding began."""
         self.recount()
+
+    def watch(self) -> None:
+        """Requests come: the event loop is looked at from now on, until none comes."""
+        self.unwatched = False
+        if self.loop_queue is not None:
+            self.loop_queue.begin()
 
     @property
     def gated(self) -> bool:
@@ -82,10 +91,8 @@ class Load:
         return self.under_way < _SHARES[level] * self.found.limit
 
     def enter(self) -> Cell:
-        """One more is under way. Its cell goes to `leave`."""
-        self.came += 1
+        """One more is under way, which is counted as having come. Its cell goes to `leave`."""
         self.under_way += 1
-        self.found.came += 1
         cell = self.cell
         cell.count += 1
         return cell
@@ -102,6 +109,8 @@ class Load:
         else:
             self.under_way -= 1
             closed = self.found.ended(now) if key is None else self.found.took(key, began, now, ahead)
+            if self.found.stride:  # and one more each other time, lest two routes that take turns hide one of them
+                self.skip = self.found.stride + (self.ended & 1)
         if closed:
             self._turn_over(now)
         if self.queue.count:
@@ -125,7 +134,7 @@ class Load:
 
     def wait(self, level: int, until: float) -> Waiter | str:
         """A place in the queue, or why there is none. asyncio alone."""
-        self.found.came += 1
+        self.came += 1
         if not self.gated:
             self.found.pressed = True
         if self.loop is None or not (self.waits or self.gated):
@@ -172,7 +181,6 @@ class Load:
             if not queue.count:
                 self.recount()
             if not waiter.future.done():  # cancelled, and not yet run
-                self.found.came -= 1  # it was counted when it came
                 waiter.cell = self.enter()
                 if waiter.level == 0:
                     self.uppermost += 1

@@ -41,7 +41,6 @@ class LoopQueue:
         self._load = load
         self._loop = loop
         self._now = now
-        self.beating = False
         self.gated = False
         """Whether requests are let in one by one."""
         self.late = 0.0
@@ -55,7 +54,6 @@ class LoopQueue:
 
     def begin(self) -> None:
         """Requests come: look from now on, until none comes."""
-        self.beating = True
         self._came = -1
         self._ended = self._load.ended
         self._next(self._now())
@@ -79,7 +77,7 @@ class LoopQueue:
             self._hold = (self.late + BEAT) / ended
             load.recount()
         if load.came == self._came and not self.gated:
-            self.beating = False
+            load.unwatched = True
             return
         self._came = load.came
         self._next(now)

@@ -18,94 +18,83 @@ _FINAL = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 class Place:
-    """Of one request, from where it is let in."""
+    """Of one request, from where it is let in. On the way of each request: the rarer fields are the class's."""
 
-    __slots__ = (
-        "_ahead",
-        "_began",
-        "_cell",
-        "_load",
-        "_scope",
-        "_send",
-        "_streams",
-        "_until",
-        "refused",
-        "status",
-        "streaming",
-    )
+    status = 0
+    streaming = False
+    refused = False
+    _until = 0.0
 
-    def __init__(
-        self, load: Load, cell: Cell, began: float, streams: OpenStreams, scope: "Scope", send: "Send"
-    ) -> None:
+    def __init__(self, load: Load, cell: Cell, scope: "Scope", send: "Send", streams: OpenStreams) -> None:
+        self.cell: Cell | None = cell
+        """Where it counts; None once it does no longer."""
         self._load = load
-        self._cell: Cell | None = cell
-        self._ahead = load.under_way
-        self._began = began
-        self._streams = streams
         self._scope = scope
         self._send = send
-        self._until = 0.0
-        self.status = 0
-        self.streaming = False
-        self.refused = False
+        self._streams = streams
+        self._ahead = load.under_way
+        self._began = load.now()
 
     def __call__(self, message: "Message") -> Awaitable[None]:
         if self.refused:
             raise TooManyStreams(REFUSED)
         kind = message["type"]
-        if kind == "http.response.body":
-            if not message.get("more_body"):
-                self.leave()
-            elif self._cell is not None:
-                self._running()
-        elif kind == "http.response.start":
+        if kind == "http.response.start":
             self.status = message["status"]
             if is_events(message) and not self._stream():
                 self.refused = True
                 raise TooManyStreams(REFUSED)
-        elif kind in _FINAL:
+        elif kind == "http.response.body":
+            if self.cell is not None:
+                if message.get("more_body"):
+                    self._running()
+                else:
+                    self.leave()
+        elif kind in _FINAL and self.cell is not None:
             self.leave()
         return self._send(message)
 
     def leave(self) -> None:
-        """It is over: what it took says something where it went well."""
-        cell = self._cell
-        if cell is not None:
-            self._cell = None
-            key = None
-            if 200 <= self.status < 400:
-                scope = self._scope
-                key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
-            self._load.leave(cell, key, self._began, self._ahead)
+        """The answer is there: what it took says something where it went well."""
+        load, cell = self._load, self.cell
+        assert cell is not None
+        self.cell = None
+        if load.skip and load.room and cell.recent:
+            load.skip -= 1
+            load.ended += 1
+            load.under_way -= 1
+            cell.count -= 1
+        elif 200 <= self.status < 400:
+            scope = self._scope
+            key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
+            load.leave(cell, key, self._began, self._ahead)
+        else:
+            load.leave(cell)
 
     def end(self) -> None:
-        """The app has returned, or raised."""
-        if self._cell is not None:
-            cell, self._cell = self._cell, None
-            self._load.leave(cell)
+        """The app has returned without an answer, or raised; or a stream has ended."""
+        self._give_back()
         if self.streaming:
             self.streaming = False
             self._streams.leave()
+
+    def _give_back(self) -> None:
+        cell, self.cell = self.cell, None
+        if cell is not None:
+            self._load.leave(cell)
 
     def _running(self) -> None:
         now = self._load.now()
         if not self._until:
             self._until = now + LONG
         elif now >= self._until:
-            self._streams.enter(over=True)
-            self._become_stream()
+            self.streaming = self._streams.enter(over=True)
+            self._give_back()
 
     def _stream(self) -> bool:
-        if not self._streams.enter():
-            return False
-        self._become_stream()
-        return True
-
-    def _become_stream(self) -> None:
-        self.streaming = True
-        cell, self._cell = self._cell, None
-        if cell is not None:
-            self._load.leave(cell)
+        self.streaming = self._streams.enter()
+        self._give_back()
+        return self.streaming
 
 
 def _first_segment(scope: "Scope") -> tuple[str, str]:

@@ -93,26 +93,35 @@ class LoadShedding:
         return load
 
     async def _run(
-        self, load: Load, scope: "Scope", receive: "Receive", send: "Send", cell: Cell | None = None
+        self, load: Load, scope: "Scope", receive: "Receive", send: "Send", cell: Cell | None = None, level: int = 1
     ) -> None:
-        watch = load.loop_queue
-        if watch is not None and not watch.beating:
-            watch.begin()
-        place = Place(load, cell or load.enter(), load.now(), self._streams, scope, send)
+        if load.unwatched:
+            load.watch()
+        if cell is None:
+            load.came += 1
+            load.under_way += 1
+            cell = load.cell
+            cell.count += 1
+        place = Place(load, cell, scope, send, self._streams)
         try:
             await self.app(scope, receive, place)
         except BaseException as error:
             if not place.refused or not isinstance(error, Exception):
                 raise
         finally:
-            place.end()
+            if place.cell is not None or place.streaming:
+                place.end()
+            if level == 0:
+                load.uppermost -= 1
         if place.refused:
             await refuse_events(scope, send, self._replies, self._emit)
 
     async def _full(self, load: Load, scope: "Scope", receive: "Receive", send: "Send") -> None:
         level = self._level(scope)
         if not load.queue.count and not load.gated and load.fits(level):
-            await self._run(load, scope, receive, send)
+            if level == 0:
+                load.uppermost += 1
+            await self._run(load, scope, receive, send, None, level)
             return
         left = self._left(scope)
         waiter = load.wait(level, math.inf if left is None else self._now() + left)
@@ -127,7 +136,7 @@ class LoadShedding:
         if waiter.cell is None:
             await self._refuse(why, load, scope, send)
         else:
-            await self._run(load, scope, receive, send, waiter.cell)
+            await self._run(load, scope, receive, send, waiter.cell, level)
 
     async def _refuse(self, reason: str, load: Load, scope: "Scope", send: "Send") -> None:
         load.shed(reason)

@@ -116,7 +116,9 @@ class _Response:
 def is_events(start: "Message") -> bool:
     """Whether a response that begins is an event stream."""
     for name, value in start.get("headers", ()):
-        if len(name) == 12 and name.lower() == b"content-type":
+        if name == b"content-length":
+            return False
+        if name == b"content-type":
             return bool(value[:17].lower() == b"text/event-stream")
     return False
 
