@@ -162,11 +162,15 @@ class _TornAsync:
         self._error = error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
+        pieces = self._stream.__aiter__()
+        async for chunk in pieces:
             if len(chunk) > 1:
                 yield chunk[: len(chunk) // 2]
             break
         await self.aclose()
+        with suppress(Exception):  # to the end of its generators: trio complains of those that are left
+            async for _ in pieces:
+                pass
         raise self._error
 
     async def aclose(self) -> None:
