@@ -35,7 +35,7 @@ def sync(_request: Any) -> Any:
     """On a thread, until it may go on."""
     going.wait()
     noted.append("done")
-    return HttpResponse("well")
+    return HttpResponse(b"well")
 
 
 async def main() -> None:

@@ -34,12 +34,12 @@ def bug(_request: Any) -> Any:
 
 async def own(_request: Any) -> Any:
     """An answer of the app's."""
-    return HttpResponse("mine", status=500)
+    return HttpResponse(b"mine", status=500)
 
 
 def handler(_request: Any) -> Any:
     """The app's own page."""
-    return HttpResponse("handled", status=500)
+    return HttpResponse(b"handled", status=500)
 
 
 class Mine:
