@@ -161,7 +161,7 @@ class FoundLimit:
             self._windows += 1
             self._usually += max(min(1.0, self._lasted / _USUALLY), 1 / self._windows) * (seen.ahead - self._usually)
         elif log(max(1.0, seen.ahead)) - log(max(1.0, self._usually)) < seen.slower - _APART:
-            self._relearn(1.0)  # slower by more than a queue of so many would be
+            self._relearn(1.0, seen)  # slower by more than a queue of so many would be
         elif self._more(_FALLING):
             self._evidence += 1
             verdict = self._queued(seen)
@@ -170,7 +170,7 @@ class FoundLimit:
             if verdict is True or self._more(_GROWING):
                 self._bind(seen, wanted)
             elif verdict is False:
-                self._relearn(1.0)
+                self._relearn(1.0, seen)
             elif self._evidence > _PATIENT:
                 self._state = _MILDLY
                 self._set(_MILD * seen.ahead)
@@ -187,7 +187,9 @@ class FoundLimit:
         apart = log(max(1.0, seen.ahead)) - ahead
         return None if abs(apart) < _APART else (seen.slower - slower) / apart >= 0.5
 
-    def _relearn(self, at_once: float) -> None:
+    def _relearn(self, at_once: float, seen: Seen | None) -> None:
+        if seen is not None:
+            self._usually = max(self._usually, seen.ahead)
         self._routes.learn(self._lasted, at_once)
         self._evidence = 0
         self._compared = None
@@ -195,7 +197,7 @@ class FoundLimit:
     def _mildly(self, seen: Seen, wanted: float) -> None:
         verdict = self._queued(seen)
         if verdict is False:
-            self._relearn(1.0)
+            self._relearn(1.0, seen)
             self._unbind()
         elif verdict or self.pressed:
             self._bind(seen, wanted)
@@ -214,7 +216,7 @@ class FoundLimit:
             return
         verdict = self._queued(seen)
         if verdict is False and seen.slower > log(HEADROOM):
-            self._relearn(1.0)
+            self._relearn(1.0, seen)
             wanted *= exp(seen.slower)
             self._compared = (log(max(1.0, seen.ahead)), 0.0)
         elif verdict is not None or self._compared is None:
@@ -229,7 +231,7 @@ class FoundLimit:
 
     def _probed(self, _seen: Seen, _wanted: float) -> None:
         self._state = _BOUND
-        self._relearn(0.5)
+        self._relearn(0.5, None)
         self._set(self._resume)
 
     def _open(self, ahead: float) -> None:

@@ -132,11 +132,11 @@ class Pool:
     def __init__(self, size: int, seconds: float, spread: float = 0.3) -> None:
         self.seconds = seconds
         self._spread = spread
-        self._free = asyncio.Semaphore(size)
+        self.free = asyncio.Semaphore(size)
         self._random = random.Random(11)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async with self._free:
+        async with self.free:
             await sleep(self.seconds * self._random.lognormvariate(0, self._spread))
         await answer(send)
 
