@@ -50,12 +50,38 @@ class Replica:
                 start_new_session=True,
             )  # fmt: skip
 
+    def signal(self, number: int) -> None:
+        """Send it to the process itself, not to its children."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def interrupt(self) -> None:
+        """Ctrl-C: a terminal sends SIGINT to the whole group."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGINT)
+
+    def wait(self, seconds: float) -> int:
+        """The exit code, once it has ended."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"has not ended after {seconds:g} s:\n{self.output()}") from None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process is not None and self._process.poll() is not None
+
+    def output(self) -> str:
+        """What it has printed."""
+        return self.log.read_text("utf-8", "replace")
+
     async def end(self) -> tuple[int, float]:
         """SIGTERM, and wait: the exit code, and how many seconds it took."""
-        assert self._process is not None
         began = time.monotonic()
-        self._process.send_signal(signal.SIGTERM)
-        code = await asyncio.to_thread(self._process.wait, ENDS_WITHIN)
+        self.signal(signal.SIGTERM)
+        code = await asyncio.to_thread(self.wait, ENDS_WITHIN)
         return code, time.monotonic() - began
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -49,6 +50,16 @@ async def events(request: Request) -> StreamingResponse:
     return StreamingResponse(pieces(), media_type="text/event-stream")
 
 
+async def large(_request: Request) -> StreamingResponse:
+    """More than any buffer takes."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1 << 20)
+
+    return StreamingResponse(pieces())
+
+
 async def socket(websocket: WebSocket) -> None:
     """Says what it hears, until it hears that its client has gone."""
     await websocket.accept()
@@ -59,13 +70,22 @@ async def socket(websocket: WebSocket) -> None:
         note("socket-told", websocket.query_params["id"])
 
 
+@asynccontextmanager
+async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    """Says when it has ended."""
+    yield
+    print("the lifespan has ended", flush=True)
+
+
 app = protect(
     Starlette(
+        lifespan=lifespan,
         routes=[
             Route("/orders", order, methods=["GET", "POST"]),
             Route("/events", events),
+            Route("/large", large),
             WebSocketRoute("/socket", socket),
-        ]
+        ],
     )
 )
 
