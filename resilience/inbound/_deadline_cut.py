@@ -122,6 +122,8 @@ class Cancellable(Bounded):
             raise  # see above
         except BaseException as error:
             self.leave(token, bounds)
+            if self._answering is not None and isinstance(error, Exception):
+                await self._answering  # an answer that has begun goes out whole
             if theirs or not isinstance(error, TimeoutError) or (self.begun and not self.done):
                 raise
         else:

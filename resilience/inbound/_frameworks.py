@@ -20,7 +20,7 @@ __all__ = ["listen", "unhandled"]
 
 def unhandled(scope: "Scope", start: "Message") -> Exception | None:
     """The error for which a framework is sending its default 500, which `start` begins, on the caller's stack."""
-    told = scope.get(TOLD)
+    told = scope.pop(TOLD, None)  # else they hold each other
     if isinstance(told, Exception):  # and the page is the one that was to come, not one of a layer between
         kinds = [value for name, value in start.get("headers", ()) if name.lower() == b"content-type"]
         return told if kinds and kinds[0].startswith(b"text/html") else None

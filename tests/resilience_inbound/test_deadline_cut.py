@@ -287,6 +287,30 @@ def test_what_is_left_behind_is_not_heard() -> None:
     assert len(service.sent) == 2
 
 
+def test_an_error_while_the_answer_goes_out_without_the_app() -> None:
+    """The answer goes out whole, and the error goes up after it."""
+    order: list[str] = []
+
+    async def work(_send: Any) -> None:
+        try:
+            await _never()
+        finally:
+            await sleep(1)
+            order.append("raised")
+            raise ValueError("in the clean-up")
+
+    async def slowly(message: Message) -> None:
+        await sleep(1)  # a client that reads slowly
+        order.append(message["type"])
+
+    service = Service(work)
+    scope = {"type": "http", "method": "GET", "path": "/pay", "headers": [(MS, b"1000")]}
+    receive: Any = None
+    with pytest.raises(ValueError, match="in the clean-up"):
+        run(service.layer(scope, receive, slowly), service.clock)  # type: ignore[arg-type]  # a coroutine
+    assert order == ["raised", "http.response.start", "http.response.body"]
+
+
 @pytest.mark.parametrize(
     ("cancel", "mode", "ms"), [(False, "enforce", b"1000"), (True, "propagate", b"1000"), (True, "enforce", b"")]
 )

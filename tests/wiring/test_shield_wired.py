@@ -14,7 +14,7 @@ TIME = {"x-envoy-expected-rq-timeout-ms": "50"}
 
 
 def test_shielded_work_is_a_child_and_the_end_of_the_service_waits_for_it(spans: Spans) -> None:
-    """The client has 504 with the trace id; the work's span is in the same trace, and there before the flush is over."""
+    """The client has 504 with the trace id; the work's span is in its trace, and there before the flush is over."""
     going = asyncio.Event()
 
     async def refund() -> None:
