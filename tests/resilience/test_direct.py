@@ -172,7 +172,7 @@ def test_a_timer_that_cannot_begin_keeps_no_place() -> None:
     """What goes wrong before the call is sent gives back what was taken."""
 
     class Broken(FakeClock):
-        def timeout(self, seconds: float) -> Any:
+        def timeout(self, seconds: float, first: object = None) -> Any:
             raise RuntimeError("no timers here")
 
     world = World(layered=False, clock=Broken())
