@@ -69,7 +69,7 @@ class Service:
         try:
             await self.layer(scope, receive or forever, send)
         finally:
-            start = starts[0] if starts else {"status": 0, "headers": ()}
+            start: Any = starts[0] if starts else {"status": 0, "headers": ()}
             got = Got(began, self.clock.now() - began, start["status"], path, dict(start["headers"]))
             self.got.append(got)
         return got
