@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from opentelemetry.sdk.trace import ReadableSpan
 
 from handrail import _inbound_limits, protect
 from handrail._wire import current
@@ -70,10 +71,15 @@ async def ask(app: FastAPI, *requests: tuple[str, dict[str, str]]) -> Answers:
         return await asyncio.gather(*[client.get(path, headers=headers) for path, headers in requests])
 
 
+def trace_of(span: ReadableSpan) -> str:
+    assert span.context is not None
+    return f"{span.context.trace_id:032x}"
+
+
 def events(spans: Spans, name: str) -> list[tuple[str, str, dict[str, Any]]]:
     """(name of the span, its trace, what the event says), for each event of a name."""
     return [
-        (span.name, f"{span.context.trace_id:032x}", dict(event.attributes or {}))
+        (span.name, trace_of(span), dict(event.attributes or {}))
         for span in spans.finished
         for event in span.events
         if event.name == name
@@ -165,7 +171,7 @@ def test_each_of_those_that_share_has_its_own_span_with_the_route_and_the_trace(
     assert [answer.json() for answer in answers] == ["a"] * 3
     shared = events(spans, "handrail.request.shared")
     assert [name for name, _, _ in shared] == ["GET /items/{name}"] * 2
-    (first,) = {f"{span.context.trace_id:032x}" for span in spans.finished} - {trace for _, trace, _ in shared}
+    (first,) = {trace_of(span) for span in spans.finished} - {trace for _, trace, _ in shared}
     assert {said["handrail.request.shared.trace"] for _, _, said in shared} == {first}
 
 
