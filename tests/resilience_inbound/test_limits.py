@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -536,6 +537,23 @@ def test_counts_never_leak(raised: type[BaseException] | None) -> None:
             assert len(clients) == 0
 
     run(main(), peer.clock)
+
+
+def test_clients_are_counted_across_threads() -> None:
+    """Several event loops may count in one table: nothing is lost, and nothing stays."""
+    clients = Clients(3, [], of_socket)
+    most: list[int] = []
+
+    def come_and_go(_number: int) -> None:
+        for _ in range(2000):
+            if clients.enter("10.0.0.1"):
+                most.append(clients._counts["10.0.0.1"])
+                clients.leave("10.0.0.1")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(come_and_go, range(8)))
+    assert max(most) <= 3
+    assert len(clients) == 0
 
 
 def test_no_credential_is_kept() -> None:

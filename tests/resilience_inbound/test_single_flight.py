@@ -11,6 +11,7 @@ import pytest
 
 from handrail.resilience.events import RequestShared
 from handrail.resilience.inbound import _flight_run
+from handrail.resilience.inbound._flight_key import key_of
 from handrail.resilience.inbound.single_flight import SingleFlight
 from handrail.resilience.testing import FakeClock, RecordingListener, run, sleep
 
@@ -189,6 +190,16 @@ def test_what_else_counts(scope: dict[str, Any]) -> None:
         assert service.runs == 2
 
     run(main())
+
+
+def test_event_loops_do_not_share() -> None:
+    """One process may run several, each in its thread: a request waits for nothing of another loop."""
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+
+    async def key() -> Any:
+        return key_of(scope)
+
+    assert run(key()) != run(key())
 
 
 def test_routes_are_exact_or_begin_so() -> None:
