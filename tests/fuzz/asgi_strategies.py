@@ -71,6 +71,8 @@ paths = st.sampled_from(
     ["/", "/a", "/a/b", "//", "/\udcff", "/%2e%2e/", "*", "", "/livez", "/readyz", "/metrics", "/a\x00b"]
 ) | (st.text(max_size=12).map(lambda text: "/" + text))
 
+kinds = st.sampled_from([*["http"] * 12, "websocket", "webtransport"])
+
 
 @st.composite
 def scopes(draw: st.DrawFn) -> dict[str, Any]:
@@ -100,6 +102,10 @@ def scopes(draw: st.DrawFn) -> dict[str, Any]:
     for name, values in optional.items():
         if draw(st.integers(0, 4)):
             scope[name] = draw(values)
+    scope["type"] = draw(kinds)
+    if scope["type"] == "websocket":
+        del scope["method"]
+        scope["subprotocols"] = []
     return scope
 
 
@@ -114,8 +120,12 @@ waits = st.sampled_from([0.0, 0.0, 0.01, 0.4, 2.0, 31.0])
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
     """A client may send less than it says, more than it says, or nothing; and leave at any time."""
+    scope = draw(scopes())
     pieces = draw(st.lists(piece, max_size=4))
-    return Request(draw(scopes()), tuple(pieces), draw(st.none() | st.none() | waits))
+    if scope["type"] == "websocket":
+        said = [{"type": "websocket.receive", "bytes": piece.get("body")} for piece in pieces]
+        pieces = [{"type": "websocket.connect"}, *said]
+    return Request(scope, tuple(pieces), draw(st.none() | st.none() | waits))
 
 
 answer_headers = st.lists(

@@ -83,7 +83,7 @@ class _Exchange:
         self._over = asyncio.Event()
         self._gone = False
         self.seen = Outcome()
-        self._socket = story.request.scope["type"] == "websocket"
+        self._socket = story.request.scope["type"] != "http"
         if story.request.stays is not None:
             asyncio.get_running_loop().call_later(story.request.stays, self._leave)
 
