@@ -55,7 +55,7 @@ def verified(value: str, secret: str, wall: float) -> tuple[tuple[Fault, ...], f
         faults, until = tuple(parsed(line) for line in said["faults"]), float(said["until"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused("it cannot be read", f": {error}") from None
-    if wall >= until:
+    if not wall < until:  # not a number is no time
         raise Refused("its time was up", f" {wall - until:.0f} s ago")
     if until - wall > LONGEST + 60:
         raise Refused(f"it is good for more than {LONGEST:g} s")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import Receive, Send
 
-__all__ = ["Dropped", "drop"]
+__all__ = ["Dropped", "cut", "drop", "gone"]
 
 
 class Dropped(ConnectionResetError):
@@ -22,19 +22,36 @@ async def drop(wire: object, receive: "Receive", send: "Send", *, begun: bool) -
 
     Raises Dropped where that is all that can be done.
     """
+    if await cut(wire):
+        await gone(wire, receive)
+        return
+    if not begun:
+        # What is shorter than its length is no whole response; without a byte of it granian answers 500 instead.
+        headers = [(b"content-length", b"2"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+    raise Dropped("dropped on purpose (chaos)")
+
+
+async def cut(wire: object) -> bool:
+    """Have the server break the connection off; false where it cannot be made to."""
     owner: Any = getattr(wire, "__self__", None)
-    transport: Any = getattr(owner, "transport", None)
-    if transport is not None and hasattr(transport, "abort"):
-        transport.abort()
-    elif not await _closed(owner):
-        if not begun:
-            # What is shorter than its length is no whole response; without a byte of it granian answers 500 instead.
-            headers = [(b"content-length", b"2"), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 503, "headers": headers})
-            await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        raise Dropped("dropped on purpose (chaos)")
-    while (await receive())["type"] != "http.disconnect":
+    transport = _transport(wire)
+    if transport is None:
+        return await _closed(owner)
+    transport.abort()
+    return True
+
+
+async def gone(wire: object, receive: "Receive") -> None:
+    """Wait until uvicorn knows that its connection is lost: it would complain of a response that is not whole."""
+    while _transport(wire) is not None and (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _transport(wire: object) -> Any:
+    found = getattr(getattr(wire, "__self__", None), "transport", None)
+    return found if hasattr(found, "abort") else None
 
 
 async def _closed(stream: Any) -> bool:

@@ -14,7 +14,7 @@ from ..chaos.fault import Fault
 from ..chaos.header import FROM, NAME
 from ..chaos.rule import Request
 from ._answer import Answer
-from ._chaos_drop import Dropped, drop
+from ._chaos_drop import Dropped, cut, drop, gone
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +25,9 @@ __all__ = ["Dropped", "Faults"]
 
 _NAME, _FROM = NAME.encode(), FROM.encode()
 _DAY = 86_400.0
+_WHOLE = ("http.response.pathsend", "http.response.zerocopysend")
+_AGAIN = 30.0
+"""Seconds for which a duplicate may run: nobody leaves, who would end an endless stream."""
 _MOST_BODY = 1024 * 1024
 """Bytes of a request's body that are kept for its duplicate; what is longer comes once."""
 
@@ -95,22 +98,30 @@ class Faults:
     async def _tear(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Half of the first piece of the body is sent, and then no more."""
         begun = torn = False
+        wire = self._wire()  # now: what is current within the app may be a span of its own
 
         async def half(message: "Message") -> None:
             nonlocal begun, torn
             if torn:
                 return
-            if message["type"] == "http.response.body":
-                piece = message.get("body", b"")
-                torn = bool(piece) or not message.get("more_body")
-                if torn and len(piece) > 1:
-                    await send({**message, "body": piece[: len(piece) // 2], "more_body": True})
-            else:
-                begun = begun or message["type"] == "http.response.start"
+            kind, piece = message["type"], message.get("body", b"")
+            if kind == "http.response.start":
+                begun = True
                 await send(message)
+            elif kind in _WHOLE or piece or not message.get("more_body"):
+                torn = True
+                if len(piece) > 1:
+                    await send({**message, "body": piece[: len(piece) // 2], "more_body": True})
+                if not await cut(wire):
+                    raise Dropped("dropped on purpose (chaos)")  # as servers do where the client is gone
 
         await self.app(scope, receive, half)
-        await drop(self._wire(), receive, send, begun=begun)
+        if not torn:
+            await drop(wire, receive, send, begun=begun)
+        elif await cut(wire):
+            await gone(wire, receive)
+        else:
+            raise Dropped("dropped on purpose (chaos)")
 
     async def _twice(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Carry it out, and then the same once more; nobody sees the second answer."""
@@ -141,12 +152,13 @@ class Faults:
             return {"type": "http.disconnect"}
 
         async def unseen(message: "Message") -> None:
-            if message["type"] == "http.response.body" and not message.get("more_body"):
+            if message["type"] in _WHOLE or (message["type"] == "http.response.body" and not message.get("more_body")):
                 over.set()
 
         if not kept:  # it has not looked at its body
             kept.append({"type": "http.request", "body": b"", "more_body": False})
-        with suppress(Exception):  # its client, who does not exist, would have seen that
+        # What it raises its client would have seen, who does not exist.
+        with suppress(Exception), self._book.clock.timeout(_AGAIN):
             await self.app(second, again, unseen)
 
 

@@ -36,6 +36,7 @@ class Service:
             Route("/text", self.text, methods=["GET", "POST"]),
             Route("/items/{id}", self.text),
             Route("/pieces", self.pieces),
+            Route("/endless", self.endless),
             Route("/through/{rest:path}", self.through),
         ]
         self.app: Any = protect(Starlette(routes=routes), **(settings or {}))
@@ -56,6 +57,18 @@ class Service:
         async with httpx.AsyncClient() as client:
             found = await client.get(f"{self.url}/{request.path_params['rest']}")
             return PlainTextResponse(found.content, found.status_code)
+
+    async def endless(self, _request: Request) -> Response:
+        """A stream that ends with its client."""
+
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                yield b"one piece and another"
+                await asyncio.Event().wait()
+            finally:
+                self.seen.append("ended")
+
+        return StreamingResponse(body())
 
     async def pieces(self, request: Request) -> Response:
         """A stream of two pieces."""

@@ -86,6 +86,13 @@ def test_reset(service: Service, path: str) -> None:
     until(lambda: len(service.seen) == 1)
 
 
+def test_endless_stream_is_reset(service: Service) -> None:
+    """A stream that would go on for ever breaks off at its first piece, and its application sees the client leave."""
+    with inject("in reset"), pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        _ask(service, "/endless")
+    until(lambda: service.seen == ["ended"])
+
+
 def test_lost(service: Service) -> None:
     """Done, but the answer never comes."""
     with inject("in lost POST"):
