@@ -150,7 +150,7 @@ def check(story: Story, bare: Outcome, guarded: Outcome) -> None:
         assert guarded.sent == bare.sent or (many and guarded.sent == ["websocket.close"]), where
         return
     if guarded.ours:
-        assert guarded.complete or guarded.cancelled, where
+        assert guarded.complete or alone, where
         assert guarded.status in REFUSALS or (guarded.status == 500 and (stuck or bare.error)), where
         return
     if bare.error is not None or bare.cancelled:
