@@ -16,6 +16,7 @@ from ..clock import Clock, Jitter, SystemClock
 from ..events import Listener, RequestRefused
 from ._answer import Answer
 from ._reply import Replies
+from ._shedding_gone import GONE, Watch
 from ._shedding_levels import Levels
 from ._shedding_load import Load
 from ._shedding_place import Place
@@ -32,6 +33,8 @@ __all__ = ["LoadShedding"]
 
 _SPREAD = 3
 """Retry-After is a whole number: 1 to 3 seconds, so that those refused together do not come back together."""
+_UNWATCHED = 0.1
+"""Seconds that a request waits without a look at whether its client is still there."""
 _DETAIL = "the service has more requests than it can serve in time; this one was not begun"
 
 
@@ -128,12 +131,20 @@ class LoadShedding:
         if isinstance(waiter, str):
             await self._refuse(waiter, load, scope, send)
             return
+        watch = Watch(receive, waiter.future) if self._settings.load_queue_wait > _UNWATCHED else None
         try:
             why = await waiter.future
+            if watch is not None:
+                await watch.over()
+                receive = watch.receive
         except BaseException:
             load.abandon(waiter)  # with its place, if it has been let in meanwhile
+            if watch is not None:
+                await watch.over()
             raise
-        if waiter.cell is None:
+        if why == GONE:
+            load.abandon(waiter)
+        elif waiter.cell is None:
             await self._refuse(why, load, scope, send)
         else:
             await self._run(load, scope, receive, send, waiter.cell, level)

@@ -160,6 +160,45 @@ def test_who_waits_no_longer_than_its_deadline() -> None:
     run(main(), service.clock)
 
 
+def test_who_has_gone_leaves_the_queue_and_who_stays_loses_nothing() -> None:
+    """Where requests may wait for long, their clients are watched; the app reads what was read meanwhile."""
+    gate = Gate()
+    bodies: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] != "/first":
+            bodies.append(await receive())
+        await gate(scope, receive, send)
+
+    important = [("/stays", "critical_plus"), ("/leaves", "critical_plus")]  # others do not wait for that long
+    service = Service(app, load_max=1, load_queue_wait=5, routes=important)
+
+    def client(leaves: float | None) -> Any:
+        said = [{"type": "http.request", "body": b"1", "more_body": False}]
+
+        async def receive() -> Any:
+            if said:
+                return said.pop()
+            await sleep(leaves or 3600)
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    async def main() -> None:
+        first = asyncio.create_task(service.ask("/first"))
+        await sleep()
+        stays = asyncio.create_task(service.ask("/stays", receive=client(None)))
+        leaves = await service.ask("/leaves", receive=client(0.3))
+        assert (leaves.status, round(leaves.seconds, 2)) == (0, 0.3)
+        gate.open()
+        await quiet(service, {first, stays})
+
+    run(main(), service.clock)
+    assert gate.begun == ["/first", "/stays"]
+    assert [body["body"] for body in bodies] == [b"1"]
+    assert service.told.of(RequestRefused) == []
+
+
 @pytest.mark.parametrize(
     ("path", "header", "level"),
     [
