@@ -24,8 +24,9 @@ SETTLED_WITHIN = 2.0
 """Seconds that the last message of an answer waits for the store; then it goes out all the same."""
 PATIENCE = 60.0
 """Seconds for which an app is not told that its client has left: most would stop in the middle of the work."""
-SILENCE = 30.0
-"""Seconds without a piece of a body that has not ended: its client counts as gone, and its key may come again."""
+SILENCE = 45.0
+"""Seconds without a piece of a body that has not ended: its client counts as gone, and its key may come again. More than
+`body_timeout`, by which it is answered."""
 
 _log = logging.getLogger("handrail")
 _LEFT = {"type": "http.disconnect"}

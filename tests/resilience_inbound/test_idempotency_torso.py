@@ -62,7 +62,7 @@ def test_what_was_carried_out_without_the_whole_body_is_kept() -> None:
 
 
 def test_a_line_that_died_without_a_word_does_not_hold_its_key() -> None:
-    """After 30 s without a piece the client counts as gone; slow pieces do not."""
+    """After 45 s without a piece the client counts as gone; slow pieces do not."""
     there, bodies = service()
     began = there.clock.now()
     pauses = [SILENCE - 1, SILENCE - 1, 1e6]

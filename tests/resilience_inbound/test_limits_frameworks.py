@@ -15,6 +15,7 @@ from handrail.resilience.inbound.limits import Limits
 from handrail.resilience.inbound.problem import ProblemDetails
 from handrail.resilience.inbound.settings import InboundSettings
 from handrail.resilience.testing import FakeClock, RecordingListener, run
+from tests.resilience_inbound.idempotency_bench import Service
 
 Message = MutableMapping[str, Any]
 
@@ -108,3 +109,31 @@ def test_a_refused_body(make: Any, path: str, caplog: pytest.LogCaptureFixture) 
         f"POST {path} answered 413",
         f"POST {path} answered 408",
     ]
+
+
+def test_a_keyed_request_whose_body_stops_is_408_and_its_key_is_free() -> None:
+    """What waits for the body further in waits longer: it would make of the client one that has left."""
+    there = Service()
+    limits = Limits(
+        there.layer,
+        settings=InboundSettings(),
+        replies=Replies(trace_id=lambda: None),
+        emit=there.told,
+        clock=there.clock,
+    )
+    there.layer = limits  # type: ignore[assignment] # all that is asked of it is to be called
+
+    async def coming() -> dict[str, Any]:
+        if pieces:
+            return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    pieces = [b"{"]
+
+    async def main() -> None:
+        assert (await there.post("k", b"", (b"transfer-encoding", b"chunked"), receive=coming)).status == 408
+        assert (await there.post("k", b"{}")).status == 201
+        assert there.effects == 1
+
+    run(main(), there.clock)
