@@ -25,8 +25,8 @@ SETTLED_WITHIN = 2.0
 PATIENCE = 60.0
 """Seconds for which an app is not told that its client has left: most would stop in the middle of the work."""
 SILENCE = 45.0
-"""Seconds without a piece of a body that has not ended: its client counts as gone, and its key may come again. More than
-`body_timeout`, by which it is answered."""
+"""Seconds without a piece of a body that has not ended: its client counts as gone, and its key may come again. More
+than `body_timeout`, by which it is answered."""
 
 _log = logging.getLogger("handrail")
 _LEFT = {"type": "http.disconnect"}
