@@ -19,6 +19,7 @@ SERVERS = {
     "uvicorn-workers": "uvicorn {app} --port {port} --workers 2 --log-level warning",
     "gunicorn": "gunicorn -k uvicorn_worker.UvicornWorker {app} --bind 127.0.0.1:{port}",
     "hypercorn": "hypercorn {app} --bind 127.0.0.1:{port}",
+    "hypercorn-alone": "hypercorn --workers 0 {app} --bind 127.0.0.1:{port}",
     "hypercorn-trio": "hypercorn -k trio {app} --bind 127.0.0.1:{port}",
     "granian": "granian --interface asgi {app} --port {port}",
 }
@@ -28,12 +29,12 @@ ENDS_WITHIN = 120.0
 class Replica:
     """`environ` is added to a small environment; what it prints goes to a file in `folder`."""
 
-    def __init__(self, server: str, folder: Path, environ: dict[str, str]) -> None:
+    def __init__(self, server: str, folder: Path, environ: dict[str, str], *more: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"{self.port}.log"
         program, *arguments = SERVERS[server].format(app="tests.drain.service:app", port=self.port).split()
-        self._command = [str(Path(sys.executable).parent / program), *arguments]
+        self._command = [str(Path(sys.executable).parent / program), *arguments, *more]
         self._environ = {
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
             "HOME": str(folder),

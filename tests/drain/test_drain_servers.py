@@ -67,10 +67,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a replica of a server with settings, and ends it in any case."""
     made: list[Replica] = []
 
-    def begin(server: str, **settings: str) -> Replica:
+    def begin(server: str, *more: str, **settings: str) -> Replica:
         environ = {f"HANDRAIL_{name.upper()}": value for name, value in settings.items()}
         environ |= {"DRAIN_LEDGER": str(tmp_path / "ledger"), "HANDRAIL_TRACES_DIR": str(tmp_path)}
-        replica = Replica(server, tmp_path, environ)
+        replica = Replica(server, tmp_path, environ, *more)
         made.append(replica)
         replica.start()
         until(lambda: replica.ended or ask(replica, "/orders?id=first")[0] == 200, "it never started")
@@ -118,7 +118,7 @@ def test_requests_are_taken_while_it_is_not_ready(start: Start, server: str) -> 
     assert not replica.ended
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-workers", "gunicorn", "granian"])
+@pytest.mark.parametrize("server", ["uvicorn", "uvicorn-workers", "gunicorn", "hypercorn-alone", "granian"])
 def test_ctrl_c_never_waits(start: Start, server: str) -> None:
     """SIGINT, to the whole group as a terminal sends it, ends it at once although somebody follows readiness."""
     replica = start(server, drain_wait=NEVER, drain_timeout="1")
@@ -138,6 +138,20 @@ def test_ctrl_c_ends_a_wait(start: Start) -> None:
     assert ask(replica, "/orders?id=still")[0] == 200
     replica.signal(signal.SIGINT)
     replica.wait(BOUND)
+
+
+@pytest.mark.parametrize(
+    ("server", "bound"), [("uvicorn", "--timeout-graceful-shutdown"), ("hypercorn-alone", "--graceful-timeout")]
+)
+def test_a_bound_of_the_server_stays(start: Start, tmp_path: Path, server: str, bound: str) -> None:
+    """What would be cut off by the server is answered before, however long we would have waited ourselves."""
+    replica = start(server, bound, "4", drain_wait=NEVER, drain_timeout=NEVER)
+    hanging = Asked(replica, "hangs", 1000)
+    until(begun(tmp_path, "hangs"), "never begun")
+    replica.signal(signal.SIGTERM)
+    hanging.wait()
+    replica.wait(BOUND)
+    assert hanging.status == 503, replica.output()
 
 
 def test_a_client_that_does_not_read_holds_nothing_up(start: Start) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from opentelemetry.trace import SpanKind
@@ -144,6 +145,30 @@ def test_a_deadline_that_has_passed_does_not_concern_them(spans: Spans) -> None:
     for value in (b"0", b"garbage"):
         headers = [(b"host", b"test"), (b"x-envoy-expected-rq-timeout-ms", value)]
         assert probe(app, headers=headers) == (200, OURS)
+
+
+def test_a_service_that_is_full_is_alive_and_ready(spans: Spans) -> None:
+    """The probe waits in no queue: while the only place is taken, and another request is refused."""
+
+    async def main() -> None:
+        held, go = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            held.set()
+            await go.wait()
+            await plain("/orders")(scope, receive, send)
+
+        service: Any = protect(Starlette(routes=[Mount("/orders", app=app)]), load_max=1, load_queue=0)
+        transport = httpx.ASGITransport(service)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            first = asyncio.create_task(client.get("/orders/"))
+            await held.wait()
+            assert (await client.get("/orders/")).status_code == 503
+            assert (await client.get("/livez")).json() == (await client.get("/readyz")).json() == OURS
+            go.set()
+            await first
+
+    asyncio.run(main())
 
 
 def test_it_is_ready_when_its_startup_has_ended(spans: Spans) -> None:
