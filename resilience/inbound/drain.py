@@ -146,12 +146,13 @@ class Draining:
         underway.discard(one)
 
     async def _on_trio(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        with anyio.CancelScope() as stop:
-            one = UnderwayOnTrio()
-            one.scope, one.stop, one.out, one.start, one.where = scope, stop, send, None, _here()
-            self._underway.add(one)
-            if self._drain.draining():
-                one.close_after()
+        stop = anyio.CancelScope()
+        one = UnderwayOnTrio()
+        one.scope, one.stop, one.out, one.start, one.where = scope, stop, send, None, _here()
+        self._underway.add(one)
+        if self._drain.draining():
+            one.close_after()
+        with stop:
             try:
                 await self.app(scope, receive, one.send)
             finally:

@@ -29,17 +29,18 @@ _TICK = 0.1
 _SPARE = 0.5
 """Seconds between our end of what is under way, which answers it, and the server's own, which does not."""
 _asked_at: float | None = None
+_now = time.monotonic
 
 
 def asked() -> None:
     """Somebody wants to know whether requests should be sent here."""
     global _asked_at
-    _asked_at = time.monotonic()
+    _asked_at = _now()
 
 
 def waiting(settings: "InboundSettings") -> float:
     """Seconds for which requests are still taken after SIGTERM: none where nobody would notice."""
-    heard = _asked_at is not None and time.monotonic() - _asked_at < ASKED_WITHIN
+    heard = _asked_at is not None and _now() - _asked_at < ASKED_WITHIN
     return settings.drain_wait if heard else 0.0
 
 
@@ -117,8 +118,8 @@ def _uvicorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
 
 async def _take_more(server: Any, seconds: float) -> None:
     """Go on as the server's main loop does: it keeps the Date header, and a parent informed."""
-    ends, count = time.monotonic() + seconds, 0
-    while time.monotonic() < ends and not server.force_exit:
+    ends, count = _now() + seconds, 0
+    while _now() < ends and not server.force_exit:
         count += 1
         await asyncio.sleep(_TICK)
         await server.on_tick(count)
@@ -145,9 +146,9 @@ def _hypercorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
 
             await shutdown_trigger()
             now = settings()
-            ends = time.monotonic() + (0.0 if signal.SIGINT in caught else waiting(now))
-            _begin(ends - time.monotonic())
-            while time.monotonic() < ends and signal.SIGINT not in caught:  # noqa: ASYNC110 (on trio there is no such event)
+            ends = _now() + (0.0 if signal.SIGINT in caught else waiting(now))
+            _begin(ends - _now())
+            while _now() < ends and signal.SIGINT not in caught:  # noqa: ASYNC110 (on trio there is no such event)
                 await anyio.sleep(_TICK)
             theirs: float | None = config.graceful_timeout
             if theirs == type(config).graceful_timeout:

@@ -266,7 +266,7 @@ def test_switched_off_the_servers_are_as_they_were(spans: Spans) -> None:
 def test_who_asks_decides_about_the_wait(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> None:
     """None before anybody asked, `drain_wait` after, and none again ten minutes later."""
     now = [1000.0]
-    monkeypatch.setattr(_drain.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(_drain, "_now", lambda: now[0])
     monkeypatch.setattr(_drain, "_asked_at", None)
     protect(starlette("/readyz"), drain_wait=7)
     process = _wire.current()
