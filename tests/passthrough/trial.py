@@ -52,7 +52,8 @@ def spread(values: list[float]) -> str:
 
 def compare(title: str, run: Callable[[int], Measured], guarded: Server, plain: Server, rounds: int) -> str:
     """One line: both services in turns, each first in every second round."""
-    run(guarded.port), run(plain.port)  # what is made at the first time
+    for one in (guarded, plain):
+        run(one.port)  # what is made at the first time
     ours: list[Measured] = []
     bare: list[Measured] = []
     before = [busy(one.pids()) for one in (guarded, plain)]
