@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import _drain
@@ -40,12 +41,10 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     from ._inbound_limits import limits, single_flight
     from ._inbound_load import shedding
     from ._replay import Replaying
-    from .resilience.inbound.deadline import Deadlines
     from .resilience.inbound.problem import ProblemDetails
     from .resilience.second import remembered
     from .tracing import redact
     from .tracing.inbound.routes import Routes
-    from .tracing.inbound.server import HEADERS
 
     routes = Routes(outermost)
     path_of = routes.shown_path
@@ -54,24 +53,13 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
     below = inner = single_flight(inner, process, _trace_id)
     if process.settings.problem_details:
         inner = ProblemDetails(inner, trace_id=_trace_id, clean=redact.text, path_of=path_of, link=link)
-    inner = deadlines = Deadlines(
-        inner,
-        emit=lambda event: live(process).listeners(event),
-        trace_id=_trace_id,
-        service=process.settings.service,
-        path_of=path_of,
-        link=link,
-        cancel=process.settings.inbound.deadline_cancel,
-        found_in=HEADERS,
-    )
+    inner = deadlines = _bounded(inner, process, path_of)
     _chaos_layer.place(deadlines, below, process, _trace_id, path_of)
     inner = shedding(inner, process, deadlines, _trace_id, path_of)
     inner, more = limits(inner, process, _trace_id, path_of)
     inner, readiness = _inbound_health.around(inner, app, routes, process, _trace_id)
     if not process.settings.tracing.disabled:
         inner = _traced(inner, process, outermost, deadlines, more)
-    with _lock:
-        _deadlines.add(deadlines)
     if process.settings.tracing.telling.prometheus_path and process.measuring:
         from ._scrape import Scrape
 
@@ -94,6 +82,26 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
             await inner(scope, receive, send)
 
     return handrail
+
+
+def _bounded(app: ASGIApp, process: Process, path_of: Callable[[Scope], str]) -> "Deadlines":
+    """The caller's deadline, which follows the settings."""
+    from .resilience.inbound.deadline import Deadlines
+    from .tracing.inbound.server import HEADERS
+
+    deadlines = Deadlines(
+        app,
+        emit=lambda event: live(process).listeners(event),
+        trace_id=_trace_id,
+        service=process.settings.service,
+        path_of=path_of,
+        link=process.settings.inbound.trace_link,
+        cancel=process.settings.inbound.deadline_cancel,
+        found_in=HEADERS,
+    )
+    with _lock:
+        _deadlines.add(deadlines)
+    return deadlines
 
 
 def _traced(
