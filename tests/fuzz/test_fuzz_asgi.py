@@ -183,7 +183,16 @@ def tell(world: World, story: Story) -> None:
         assert reason != INTERRUPTED_KEY or not faultless(story), (story, found)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ],
+)
 @given(story=stories)
 def test_nobody_is_worse_off(world: World, story: Story) -> None:
     """No exception of ours, no answer lost or changed; no task, no count, no complaint and no stuck key left behind."""
