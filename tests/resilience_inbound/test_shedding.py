@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -247,6 +248,39 @@ def test_event_loops_do_not_share_places() -> None:
     for _ in gates:
         run(service.ask(), service.clock)
     assert [load.under_way for load in service.layer.loads()] == [0]
+
+
+def test_on_another_event_loop_the_limit_alone_holds() -> None:
+    """Trio has no queue of asyncio's: who finds no place is refused at once, and nothing breaks."""
+    statuses: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            begun.set()
+            await go.wait()
+        await answer(send)
+
+    service = Service(app, load_max=1)
+    begun, go = trio.Event(), trio.Event()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    async def ask(path: str) -> None:
+        await service.layer({"type": "http", "method": "GET", "path": path, "headers": []}, None, send)  # type: ignore[arg-type]  # not called
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "/slow")
+            await begun.wait()
+            await ask("/other")
+            go.set()
+        await ask("/other")
+
+    trio.run(main)
+    assert statuses == [503, 200, 200]
+    assert service.load.under_way == 0
 
 
 STEPS = st.lists(
