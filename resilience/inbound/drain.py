@@ -136,9 +136,8 @@ class Draining:
             await self._call(scope, receive, one.send)
         except asyncio.CancelledError:
             underway.discard(one)
-            if one.stop is not None:
+            if one.stop is not None or task.uncancel():  # somebody else cancels it as well
                 raise
-            task.uncancel()
             await self._answer(one)
         except BaseException:
             underway.discard(one)

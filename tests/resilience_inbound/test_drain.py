@@ -173,6 +173,22 @@ def test_another_cancellation_passes_through() -> None:
     assert (server.sent, list(server.told.events), server.drain.underway) == ([], [], set())
 
 
+def test_a_cancellation_from_outside_outlives_our_own() -> None:
+    """A request that is cut off, and given up by its server at the same moment, is cancelled."""
+    server = Server(_for_ever)
+
+    async def main() -> None:
+        task = server.begin()
+        await _settled()
+        server.drain.cut()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main(), server.clock)
+    assert (server.sent, server.drain.underway) == ([], set())
+
+
 def test_the_apps_error_passes_through() -> None:
     """The same object, and nothing is left behind."""
     mistake = RuntimeError("a mistake")
