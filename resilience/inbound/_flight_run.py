@@ -116,6 +116,7 @@ class Run:
         except BaseException:
             self._leave(seat)
             if not self._seats:
+                self._close()  # whoever comes while it ends has no part in that
                 await self._task.end()
             raise
         finally:

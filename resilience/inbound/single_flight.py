@@ -74,7 +74,7 @@ class SingleFlight:
             if outcome is Outcome.SERVED:
                 return
             if failed or outcome is Outcome.ALONE:
-                await self.app(scope, receive, send)
+                await self.app(scope, _bodiless(receive), send)
                 return
             failed = True
 
@@ -113,6 +113,22 @@ def _again(first: "Message", receive: "Receive") -> "Receive":
 
     async def received() -> "Message":
         return messages.pop() if messages else await receive()
+
+    return received
+
+
+def _bodiless(receive: "Receive") -> "Receive":
+    """The empty body, which the server may have given to us already, and then the end of the connection."""
+    asked = False
+
+    async def received() -> "Message":
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        while (message := await receive())["type"] == "http.request":
+            pass
+        return message
 
     return received
 

@@ -472,6 +472,62 @@ def test_the_last_cancelled_request_ends_the_run_and_waits_for_it() -> None:
     run(main())
 
 
+def test_nobody_joins_a_run_that_is_being_ended() -> None:
+    """Who comes while the app cleans up after the last cancelled request gets an answer, and no cancellation."""
+    held: list[asyncio.Event] = []
+
+    async def app(service: Service, _receive: Any, send: Call) -> None:
+        await send(start())
+        await send(body(b"well", more=service.runs == 1))
+        if service.runs == 1:
+            held.append(asyncio.Event())
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await held[0].wait()
+
+    async def main() -> None:
+        service, later = Service(app), Client()
+        first = service.ask(Client())
+        await sleep(1)
+        first.cancel()
+        await sleep(1)
+        await service.ask(later)
+        assert (later.body, service.runs) == (b"well", 2)
+        held[0].set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_is_served_alone_has_its_empty_body(version: str, leaves: bool) -> None:
+    """Though it was looked at before, to see whether there was one, or whether the client was there."""
+
+    async def app(service: Service, receive: Any, send: Call) -> None:
+        assert (await receive())["type"] == "http.request"
+        listening = asyncio.ensure_future(receive())
+        await service.go.wait()
+        await send(start(200, (b"set-cookie", b"who=%d" % service.runs)))
+        await send(body(b"%d" % service.runs))
+        listening.cancel()
+
+    async def main() -> None:
+        service, first, second = Service(app), Client(), Client()
+        tasks = [service.ask(client, http_version=version) for client in (first, second)]
+        await sleep(1)
+        if leaves:
+            first.leave()  # from now on it is the second whose leaving the run waits for
+            await sleep(1)
+        service.go.set()
+        await asyncio.gather(*tasks)
+        assert second.body == b"2"
+
+    run(main())
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_the_app_hears_that_its_client_left_when_the_last_one_did(begun: bool) -> None:
     """One `http.disconnect` for all, in whatever order they leave; where it stops then, nobody asks it again."""
