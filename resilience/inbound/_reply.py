@@ -11,7 +11,7 @@ from ._answer import Answer
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
-__all__ = ["ANSWERED", "Replies"]
+__all__ = ["ANSWERED", "Replies", "one_line"]
 
 _log = logging.getLogger("handrail")
 ANSWERED = "handrail.answered"
@@ -51,8 +51,8 @@ class Replies:
         place of the answer's detail.
         """
         if not quietly:
-            why = (said or answer.detail).encode("utf-8", "backslashreplace").decode()  # a file must be able to take it
-            _log.warning("%s %s answered %d: %s", scope["method"], self._path_of(scope), answer.status, why)
+            path, why = one_line(self._path_of(scope)), one_line(said or answer.detail)
+            _log.warning("%s %s answered %d: %s", scope["method"], path, answer.status, why)
         trace = self._trace_id()
         link = self._link.replace("{trace_id}", trace) if self._link and trace else ""
         if prefers_html(scope["headers"]):
@@ -65,3 +65,12 @@ class Replies:
             headers = [*also, *answer.headers(body)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+def one_line(text: str) -> str:
+    """The text as one line of a log that any file can take: a decoded path, or an error that quotes its input, may hold
+    line ends, the escapes of a terminal, and lone surrogates.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -35,7 +35,7 @@ from ._idempotency_refusals import (
 from ._idempotency_request import KEY, Asked, InvalidKey, Reading
 from ._idempotency_run import Courier, Running, current_key
 from ._idempotency_task import KEYED, outlive
-from ._reply import Replies
+from ._reply import Replies, one_line
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -217,7 +217,7 @@ class Idempotency:
             clock=self._clock,
             said=self._promise.header(asked.host, asked),
             trace=self._trace_id(),
-            called=f"{scope['method']} {self._path_of(scope)}",
+            called=f"{scope['method']} {one_line(self._path_of(scope))}",
         )
 
     async def _again(self, raw: bytes, asked: Asked, scope: "Scope", receive: "Receive", send: "Send") -> None:

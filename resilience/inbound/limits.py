@@ -15,7 +15,7 @@ from ..events import Listener, RequestRefused
 from ._answer import Answer
 from ._limits_body import SLOWEST, BoundedBody, lingering
 from ._limits_clients import Clients
-from ._reply import ANSWERED, Replies
+from ._reply import ANSWERED, Replies, one_line
 from .settings import InboundSettings
 
 if TYPE_CHECKING:
@@ -151,14 +151,15 @@ class Limits:
             return
         self._emit(RequestRefused("", scope["method"], setting, reason, _STATUS[setting]))
         detail = self._detail(setting, reason)
-        path = self._path_of(scope)
+        path = one_line(self._path_of(scope))
         _log.warning("%s %s dropped in the middle of its answer: %s", scope["method"], path, detail)
 
     async def _refuse(self, setting: str, reason: str, scope: "Scope", send: "Send") -> None:
         status = _STATUS[setting]
         if scope["type"] == "websocket":
             self._emit(RequestRefused("", "GET", setting, reason, 403))
-            _log.warning("websocket %s refused: %s", self._path_of(scope), self._detail(setting, reason))
+            path = one_line(self._path_of(scope))
+            _log.warning("websocket %s refused: %s", path, self._detail(setting, reason))
             await send({"type": "websocket.close", "code": 1008, "reason": "too many headers"})
             return
         self._emit(RequestRefused("", scope["method"], setting, reason, status))

@@ -266,3 +266,22 @@ def test_a_strange_target_makes_no_strange_header():
     """Quotes, backslashes and other alphabets stay out of a structured field."""
     _, headers, _ = answered(errors.CircuitOpen("open", target='http://a"b\\c\u00e9:1', retry_after=None))
     assert headers[b"proxy-status"].endswith(b'next-hop="http://abc?:1"')
+
+
+def test_a_request_writes_one_line_into_the_log_and_no_more(caplog):
+    """CWE-117: a path is decoded, an error may quote its input; neither begins a line of its own."""
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/caf\u00e9\nERROR forged\x1b[2J",
+        "headers": [],
+        "query_string": b"",
+    }
+    with pytest.raises(ValueError, match="quoted"):
+        asyncio.run(ProblemDetails(raising(ValueError("quoted\r\nERROR")), trace_id=lambda: None)(scope, None, send))
+    assert caplog.messages == ["GET /caf\u00e9\\nERROR forged\\x1b[2J answered 500: ValueError: quoted\\r\\nERROR"]
