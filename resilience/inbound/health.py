@@ -26,7 +26,8 @@ class Health:
     `ready` gives the checks; `asked` is told of each question for readiness; `closing` says whether connections shall
     end. `own` says whether the app has a route of exactly this name (None: that cannot be known), before the app was
     called and after its routing. `asking` is the app without the layers around it: where nobody can look into its
-    routes it is asked, and what it answers with 2xx or 503 is its own. What it answered with 404 is not asked again.
+    routes it is asked, and its own is what it answers by a route of this name, or where that is not known by 2xx or
+    503. A GET that it answered with 404 is not asked again.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Health:
             await self._asking(scope, receive, first.send)
             if first.passed:
                 return
-            if first.status == 404 or 200 <= first.status < 300:
-                self._absent.add(path)
+            if scope["method"] == "GET" and (first.status == 404 or 200 <= first.status < 300):
+                self._absent.add(path)  # a 404 to HEAD tells nothing of GET
         await self._answer(path, scope, send)
 
     async def _answer(self, path: str, scope: "Scope", send: "Send") -> None:
@@ -120,7 +121,7 @@ class _Asked:
     async def send(self, message: "Message") -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            answers = 200 <= self.status < 300 or self.status == 503
-            self.passed = answers and self._own(self._scope) is not False
+            own = self._own(self._scope)
+            self.passed = own is True or (own is None and (200 <= self.status < 300 or self.status == 503))
         if self.passed:
             await self._send(message)

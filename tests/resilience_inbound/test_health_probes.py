@@ -140,6 +140,22 @@ def test_a_route_of_that_name_goes_the_whole_way() -> None:
     assert service.called == ["through"]
 
 
+@pytest.mark.parametrize("status", [200, 401, 404, 500])
+def test_a_route_that_is_known_afterwards_has_its_say(status: int) -> None:
+    """A service that calls itself broken is not called ready: its own route of that name may answer as it likes."""
+    service = Service(status, own=[None, True])
+    assert service.ask("/readyz")[:2] == (status, "app")
+    assert service.ask("/readyz")[:2] == (status, "app")
+
+
+def test_a_404_to_head_tells_nothing_of_get() -> None:
+    """Who asks by HEAD does not take the app's own answer to GET away from all others."""
+    service = Service(404)
+    assert service.ask("/livez", "HEAD")[0] == 200
+    service.status = 200
+    assert service.ask("/livez")[:2] == (200, "app")
+
+
 def test_a_catch_all_is_no_route_of_that_name() -> None:
     """A page that answers every path with 200 would make a dead service ready: ours answers, and asks no more."""
     service = Service(200, own=[None, False])
