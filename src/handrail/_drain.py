@@ -12,11 +12,15 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import _siblings
 from ._shapes import when_imported
 from .resilience.inbound.drain import Drain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .resilience.inbound.settings import InboundSettings
+    from .settings import Settings
 
 __all__ = ["DRAIN", "asked", "install"]
 
@@ -24,7 +28,7 @@ _log = logging.getLogger("handrail")
 DRAIN = Drain()
 """The one of this process: what is under way outlives a change of settings."""
 ASKED_WITHIN = 600.0
-"""Seconds for which a question for readiness counts. One of many workers hears only few of them."""
+"""Seconds for which a question for readiness counts."""
 _TICK = 0.1
 _SPARE = 0.5
 """Seconds between our end of what is under way, which answers it, and the server's own, which does not."""
@@ -32,22 +36,23 @@ _asked_at: float | None = None
 _now = time.monotonic
 
 
-def asked() -> None:
-    """Somebody wants to know whether requests should be sent here."""
+def asked(state: "Path") -> None:
+    """Somebody wants to know whether requests should be sent here. `state` is where workers tell each other."""
     global _asked_at
     _asked_at = _now()
+    _siblings.tell(state, ASKED_WITHIN)
 
 
-def waiting(settings: "InboundSettings") -> float:
+def waiting(settings: "Settings") -> float:
     """Seconds for which requests are still taken after SIGTERM: none where nobody would notice."""
     heard = _asked_at is not None and _now() - _asked_at < ASKED_WITHIN
-    return settings.drain_wait if heard else 0.0
+    return settings.inbound.drain_wait if heard or _siblings.heard(settings.state, ASKED_WITHIN) else 0.0
 
 
-def install(settings: "Callable[[], InboundSettings]") -> Callable[[], None]:
+def install(settings: "Callable[[], Settings]") -> Callable[[], None]:
     """Take hold of the servers, those imported later included; returns the undo."""
     undo: list[Callable[[], None]] = []
-    seams: dict[str, tuple[str, Callable[[Any, Callable[[], InboundSettings]], Any]]] = {
+    seams: dict[str, tuple[str, Callable[[Any, Callable[[], Settings]], Any]]] = {
         "uvicorn.server": ("Server.shutdown", _uvicorn),
         "hypercorn.asyncio.run": ("worker_serve", _hypercorn),
         "hypercorn.trio.run": ("worker_serve", _hypercorn),
@@ -55,7 +60,7 @@ def install(settings: "Callable[[], InboundSettings]") -> Callable[[], None]:
     }
     on = True
 
-    def take(place: str, make: Callable[[Any, "Callable[[], InboundSettings]"], Any], module: Any) -> None:
+    def take(place: str, make: Callable[[Any, "Callable[[], Settings]"], Any], module: Any) -> None:
         if on:
             try:
                 undo.append(_replaced(module, place, lambda original: make(original, settings)))
@@ -93,7 +98,7 @@ def _begin(seconds: float) -> None:
         _log.info("SIGTERM: not ready from now on; requests are taken for %g s more", seconds)
 
 
-def _uvicorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
+def _uvicorn(original: Any, settings: "Callable[[], Settings]") -> Any:
     """Around `Server.shutdown`, which begins with the end of accepting. So it is for gunicorn's uvicorn worker."""
 
     async def shutdown(self: Any, sockets: Any = None) -> None:
@@ -105,13 +110,14 @@ def _uvicorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
         await _take_more(self, wait)
         config, theirs = self.config, self.config.timeout_graceful_shutdown
         if theirs is None:  # else a client that does not read holds it for ever
-            config.timeout_graceful_shutdown = now.drain_timeout + 2 * _SPARE
-        DRAIN.end(_within(now, theirs))
+            config.timeout_graceful_shutdown = now.inbound.drain_timeout + 2 * _SPARE
+        DRAIN.end(_within(now.inbound, theirs))
         try:
             await original(self, sockets)
         finally:
             config.timeout_graceful_shutdown = theirs
             DRAIN.over()
+            _siblings.leave()  # a forced end skips the lifespan
 
     return shutdown
 
@@ -130,7 +136,7 @@ def _within(settings: "InboundSettings", theirs: float | None) -> float:
     return settings.drain_timeout if theirs is None else min(settings.drain_timeout, max(theirs - _SPARE, theirs / 2))
 
 
-def _hypercorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
+def _hypercorn(original: Any, settings: "Callable[[], Settings]") -> Any:
     """Around `worker_serve`: what triggers the end of accepting waits."""
 
     async def worker_serve(app: Any, config: Any, *, shutdown_trigger: Any = None, **more: Any) -> None:
@@ -152,8 +158,8 @@ def _hypercorn(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
                 await anyio.sleep(_TICK)
             theirs: float | None = config.graceful_timeout
             if theirs == type(config).graceful_timeout:
-                theirs, config.graceful_timeout = None, now.drain_timeout + 2 * _SPARE
-            DRAIN.end(_within(now, theirs))
+                theirs, config.graceful_timeout = None, now.inbound.drain_timeout + 2 * _SPARE
+            DRAIN.end(_within(now.inbound, theirs))
 
         await original(app, config, shutdown_trigger=later, **more)
 
@@ -178,7 +184,7 @@ def _signalled(caught: list[int]) -> Callable[[], Awaitable[object]]:
     return event.wait
 
 
-def _granian(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
+def _granian(original: Any, settings: "Callable[[], Settings]") -> Any:
     """Around `set_loop_signals`, whose event ends the worker."""
 
     def set_loop_signals(loop: Any) -> Any:
@@ -189,7 +195,7 @@ def _granian(original: Any, settings: "Callable[[], InboundSettings]") -> Any:
         def end() -> None:
             if not ended:
                 ended.append(True)
-                DRAIN.end(settings().drain_timeout)
+                DRAIN.end(settings().inbound.drain_timeout)
                 event.set()
 
         def handler(signum: int) -> None:

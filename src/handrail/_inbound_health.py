@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from . import _drain
+from . import _drain, _siblings
 from ._shapes import ASGIApp, Receive, Scope, Send
 from .resilience.inbound._health_document import FAIL, PASS, WARN, Check
 from .resilience.origins import parts, text_of
@@ -39,6 +39,7 @@ class Readiness:
             await lifespan(scope, receive, send)
         finally:
             self.starting = False
+            _siblings.leave()
 
     def checks(self) -> list[Check]:
         """All that it depends on."""
@@ -119,7 +120,7 @@ def around(
             live_path=live_path,
             ready_path=ready_path,
             ready=readiness.checks,
-            asked=_drain.asked,
+            asked=lambda: _drain.asked(live(process).settings.state),
             closing=_drain.DRAIN.draining,
             own=_own(routes),
             asking=app,

@@ -75,7 +75,7 @@ class Process(Telemetry):
         self._redact()
         self.logs = _logs.correlated(self)
         self.undo.append(_work.install())
-        self.undo.append(_drain.install(lambda: live(self).settings.inbound))
+        self.undo.append(_drain.install(lambda: live(self).settings))
         self.undo.append(_unguarded.install(lambda: live(self).settings, self.listeners, exporting()))
         for name in CLIENTS:
             _shapes.when_imported(name, self._client)

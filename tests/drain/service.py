@@ -34,6 +34,11 @@ async def order(request: Request) -> PlainTextResponse:
     return PlainTextResponse(request_id)
 
 
+async def who(_request: Request) -> PlainTextResponse:
+    """The worker that answers."""
+    return PlainTextResponse(str(os.getpid()))
+
+
 async def events(request: Request) -> StreamingResponse:
     """An event every tenth of a second, for ever."""
 
@@ -82,6 +87,7 @@ app = protect(
         lifespan=lifespan,
         routes=[
             Route("/orders", order, methods=["GET", "POST"]),
+            Route("/who", who),
             Route("/events", events),
             Route("/large", large),
             WebSocketRoute("/socket", socket),

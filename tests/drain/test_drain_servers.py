@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,20 +104,69 @@ def test_what_is_left_is_answered_and_the_process_ends(start: Start, tmp_path: P
     assert "Traceback" not in replica.output(), replica.output()
 
 
-@pytest.mark.parametrize("server", sorted(SERVERS.keys() - {"uvicorn-workers"}))
+@pytest.mark.parametrize("server", SERVERS)
 def test_requests_are_taken_while_it_is_not_ready(start: Start, server: str) -> None:
-    """Readiness is asked for, and fails from SIGTERM on; who still comes is served, and told to close.
-
-    Of several workers one that was never asked ends without a wait: which one a question reaches is chance.
-    """
+    """Readiness is asked for, and fails from SIGTERM on; who still comes is served, and told to close."""
     replica = start(server, drain_wait=NEVER, drain_timeout="1")
     assert ask(replica, "/readyz")[0] == 200
     replica.signal(signal.SIGTERM)
     until(lambda: ask(replica, "/readyz")[0] == 503, "ready to the end")
-    status, headers, body = ask(replica, "/orders?id=late")
-    assert (status, body) == (200, b"late")
-    assert headers["connection"] == "close"
+
+    def late() -> bool:
+        status, headers, body = ask(replica, "/orders?id=late")
+        assert (status, body) == (200, b"late")
+        return headers.get("connection") == "close"
+
+    until(late, "never told to close")  # of several workers one may hear of the end a moment later
     assert not replica.ended
+
+
+TWO = {
+    "uvicorn-workers": (),
+    "gunicorn": ("--workers", "2"),
+    "hypercorn": ("--workers", "2"),
+    "hypercorn-trio": ("--workers", "2"),
+    "granian": ("--workers", "2"),
+}
+
+
+@pytest.mark.parametrize("server", TWO)
+def test_a_worker_waits_that_was_never_asked(start: Start, tmp_path: Path, server: str) -> None:
+    """One question reaches one of two workers by chance, and both go on after SIGTERM; nothing is left behind."""
+    replica = start(server, *TWO[server], drain_wait=NEVER, drain_timeout="1")
+    workers: set[bytes] = set()
+
+    def both_answer() -> bool:
+        workers.add(ask(replica, "/who")[2])
+        return len(workers) == 2
+
+    until(both_answer, "only one of them ever answered")
+    assert ask(replica, "/readyz")[0] == 200
+    folder = tmp_path / ".local/state/handrail/workers"
+    assert len([*folder.glob("*/*")]) == 1
+    replica.signal(signal.SIGTERM)
+    draining: Counter[bytes] = Counter()
+
+    def both_drain() -> bool:
+        status, headers, body = ask(replica, "/who")
+        assert status == 200, replica.output()
+        draining[body] += headers.get("connection") == "close"
+        return all(draining[worker] >= 3 for worker in workers)
+
+    until(both_drain, f"only {draining} of {workers} wait")
+    replica.interrupt()
+    if server.startswith("hypercorn"):  # to its workers both signals are the same, and they wait
+        return
+    replica.wait(BOUND)
+    assert not [*folder.glob("*")]
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "hypercorn", "granian"])
+def test_a_single_worker_writes_nothing(start: Start, tmp_path: Path, server: str) -> None:
+    """There is nobody to tell."""
+    replica = start(server)
+    assert ask(replica, "/readyz")[0] == 200
+    assert not (tmp_path / ".local/state/handrail/workers").exists()
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "uvicorn-workers", "gunicorn", "hypercorn-alone", "granian"])

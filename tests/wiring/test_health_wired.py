@@ -271,9 +271,9 @@ def test_who_asks_decides_about_the_wait(spans: Spans, monkeypatch: pytest.Monke
     protect(starlette("/readyz"), drain_wait=7)
     process = _wire.current()
     assert process is not None
-    settings = process.settings.inbound
+    settings = process.settings
     assert _drain.waiting(settings) == 0
-    _drain.asked()
+    _drain.asked(settings.state)
     now[0] += 599
     assert _drain.waiting(settings) == 7
     now[0] += 2
