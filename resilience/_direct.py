@@ -76,6 +76,7 @@ def _direct(breaker: CircuitBreaker, bulkhead: Bulkhead, attempt: AttemptTimeout
         try:
             try:
                 call.timer = timer = attempt.timer_of(ends - began)
+                timer.spare = call.ends - ends
                 timer.__enter__()  # a `with` would cost more than the rest of the timer
                 token = under_way.set(call)
                 try:

@@ -35,10 +35,14 @@ under_way: ContextVar["Call[Any] | None"] = ContextVar("handrail_under_way", def
 
 
 class Expirable(Protocol):
-    """The part of `asyncio.Timeout` that we rely on."""
+    """The part of a timer that we rely on."""
 
     def expired(self) -> bool:
         """Whether the time is up, also while the cancellation is still on its way."""
+        ...
+
+    def starved(self) -> bool:
+        """Whether the event loop was late for half of the time since it began, or more."""
         ...
 
 

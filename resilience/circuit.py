@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ._circuit_control import ControlledCircuit
 from .call import Call
-from .classify import Count
+from .classify import TIMEOUT, Count
 from .errors import Rejected
 from .policy import Next, NextSync
 
@@ -105,5 +105,8 @@ def counted(call: Call[R], error: BaseException) -> Count:
     """How the breaker takes a call that ended by an error."""
     # A refusal by a policy further in, and whatever ends the task, say nothing about the peer.
     if isinstance(error, Rejected) or not isinstance(error, Exception):
+        return Count.NEUTRAL
+    # A timeout of which the half was spent by our own event loop, and not by the peer, does not either.
+    if call.verdict is TIMEOUT and call.timer is not None and call.timer.starved():
         return Count.NEUTRAL
     return call.verdict.count

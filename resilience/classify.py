@@ -2,7 +2,8 @@
 
 Retried (where it is safe, see `may_resend`): connection errors, attempt timeouts, 408, 429,
 502, 503, 504; 500 for methods that are safe by definition. Counted by the breaker: 408, 429,
-every 5xx, network errors and timeouts; never a cancellation, a mistake of ours (bad URL, bad
+every 5xx, network errors and timeouts (but for those that our own event loop made, see `counted`
+in circuit.py); never a cancellation, a mistake of ours (bad URL, bad
 certificate) or an exception that the client library does not know. An answer by which a peer under
 handrail says that not it but a dependency of its own failed counts as a success of that peer:
 else one dead service would open all breakers on the way to it, and each would wait for the next.

@@ -26,6 +26,9 @@ class Timer(Protocol):
         """The task in the block that may be cancelled; None where it may not any more, and on trio."""
         ...
 
+    spare: float
+    """Seconds by which it may last longer, once, as far as the event loop was late meanwhile. Not on trio."""
+
     def __enter__(self) -> "Timer":
         """Start to run."""
         ...
@@ -38,6 +41,10 @@ class Timer(Protocol):
 
     def expired(self) -> bool:
         """Whether the time is up, also while the cancellation is still on its way."""
+        ...
+
+    def starved(self) -> bool:
+        """Whether the event loop was late for half of the time since it began, or more. Not on trio."""
         ...
 
     def stop(self) -> None:
@@ -94,6 +101,7 @@ class _ScopeTimer:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+        self.spare = 0.0
         self._scope = anyio.CancelScope()
 
     def __enter__(self) -> "Timer":
@@ -111,6 +119,9 @@ class _ScopeTimer:
 
     def expired(self) -> bool:
         return self._scope.cancel_called
+
+    def starved(self) -> bool:
+        return False
 
     def stop(self) -> None:
         self._scope.deadline = inf

@@ -75,8 +75,10 @@ class AttemptTimeout:
     """Ends an attempt after `seconds` (or the call's own `attempt_timeout`), or when the whole call must be over.
 
     One timer serves both bounds; which of them came first decides the error. Infinity means
-    no timer. On a thread nothing can be interrupted: the wire is told in `call.attempt_ends`
-    when it must be over, and what it raises stays its own.
+    no timer. What the event loop was late meanwhile (code that holds it, a process without a
+    processor) the attempt gets back, once and within the bound of the whole call: nobody was there
+    to hear the peer. On a thread nothing can be interrupted: the wire is told in
+    `call.attempt_ends` when it must be over, and what it raises stays its own.
 
     Raises `AttemptTimedOut`, `DeadlineExceeded`.
     """
@@ -125,6 +127,7 @@ class AttemptTimeout:
                 call.timer = None
                 return await call_next(call)
             timer = call.timer = timer_of(ends - began)
+            timer.spare = call.ends - ends
             theirs: BaseException | None = None
             try:
                 with timer:

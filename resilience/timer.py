@@ -4,6 +4,9 @@
 though hardly one of them ever rings; this costs a third of it. What happens when one does ring
 is the same as there: the task is cancelled, and the end of the block makes it a TimeoutError
 unless somebody else cancelled the task as well.
+
+A timer knows how long the loop was late while it ran: what a starved process, or code that holds the loop, took from
+the block is not the fault of whom the block waits for.
 """
 
 import asyncio
@@ -20,6 +23,12 @@ from weakref import ref
 
 __all__ = ["LoopTimer", "loop_timer"]
 
+_BEAT = 1 / 16
+"""Seconds between two looks at how late the loop is, where a timer rings within 4 s. Sums of it are exact."""
+_FAR = 1000.0
+"""Seconds until a timer rings, from which on the looks are no rarer: one in half a minute."""
+_HELD = 0.05
+"""Seconds that the loop was late, from which on they are given back."""
 _SLACK = 64
 """Finished timers that may wait in the heap before it is cleared of them."""
 
@@ -27,15 +36,20 @@ _SLACK = 64
 class LoopTimer:
     """A block on the running task that may not last longer; made by `loop_timer`."""
 
-    __slots__ = ("_cancelling", "_ends", "_first", "_queue", "_rang", "task")
+    __slots__ = ("_began", "_cancelling", "_ends", "_first", "_held", "_queue", "_rang", "spare", "task")
 
     task: "asyncio.Task[Any] | None"
     """The task that is in the block."""
+    spare: float
+    """Seconds by which it may last longer, once, as far as the loop was late meanwhile; 0 at first."""
 
-    def __init__(self, queue: "_Queue", ends: float, first: Callable[[], float] | None = None) -> None:
+    def __init__(self, queue: "_Queue", began: float, ends: float, first: Callable[[], float] | None = None) -> None:
         self._queue = queue
+        self._began = began
+        self._held = queue.held + began - queue.armed if began > queue.armed else queue.held
         self._first = first
         self._ends = ends
+        self.spare = 0.0
         self._rang = False
         self.task = None
 
@@ -47,6 +61,16 @@ class LoopTimer:
         """Never ring; what has rung has."""
         if not self._rang:
             self.task = None
+
+    def starved(self) -> bool:
+        """Whether the loop was late for half of the time since it began, or more."""
+        return 2 * self._lost() >= self._queue.time() - self._began
+
+    def _lost(self) -> float:
+        """Seconds since it began in which the loop was late."""
+        queue = self._queue
+        now = queue.time()
+        return min(now - self._began, queue.held + max(0.0, now - queue.armed) - self._held)
 
     def __enter__(self) -> "LoopTimer":
         queue, ends = self._queue, self._ends
@@ -77,12 +101,20 @@ class LoopTimer:
         """The time is up: cancel the task, unless there is more of it."""
         if self.task is None:
             return
-        more = 0.0 if self._first is None else self._first()
+        more = self._back() if self._first is None else self._first()
         if more:
             self._queue.put(self._queue.time() + more, self)
         else:
             self._rang = True
             self.task.cancel()
+
+    def _back(self) -> float:
+        """Seconds more for those in which the loop was late, once."""
+        if not self.spare:
+            return 0.0
+        more = min(self._lost(), self.spare - (self._queue.time() - self._ends))
+        self.spare = 0.0
+        return more if more >= _HELD else 0.0
 
 
 class _Queue:
@@ -92,7 +124,7 @@ class _Queue:
     its cost: to find one would take longer than all the rest.
     """
 
-    __slots__ = ("__weakref__", "_handle", "_left", "armed", "heap", "loop", "ticket", "time")
+    __slots__ = ("__weakref__", "_handle", "_left", "armed", "heap", "held", "loop", "ticket", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -101,6 +133,9 @@ class _Queue:
         self.ticket = count().__next__
         self._left = 0  # finished ones in the heap, at most
         self.armed = inf
+        """When it looks next."""
+        self.held = 0.0
+        """Seconds, all together, by which the loop was late."""
         self._handle: asyncio.TimerHandle | None = None
 
     def put(self, ends: float, timer: LoopTimer) -> None:
@@ -120,13 +155,15 @@ class _Queue:
     def arm(self, ends: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self.armed = ends
+        now = self.time()
+        self.armed = ends = min(ends, now + max(1.0, min(ends - now, _FAR) // 2) * _BEAT)
         # An empty context: the handle outlives the request that happened to make it.
         self._handle = self.loop.call_at(ends, self._ring, context=Context())
 
     def _ring(self) -> None:
-        self.armed, self._handle = inf, None
         now = self.time()
+        self.held += max(0.0, now - self.armed)
+        self.armed, self._handle = inf, None
         while self.heap:
             ends, _, timer = self.heap[0]
             if ends > now:
@@ -162,4 +199,5 @@ def loop_timer(
     if queue is None or queue.loop is not loop:
         queue = _Queue(loop)
         _of_thread.queue = ref(queue)
-    return LoopTimer(queue, queue.time() + seconds, first)
+    now = queue.time()
+    return LoopTimer(queue, now, now + seconds, first)
