@@ -9,6 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ _TICK = 0.1
 _SPARE = 0.5
 """Seconds between our end of what is under way, which answers it, and the server's own, which does not."""
 _asked_at: float | None = None
+_serving: ContextVar[Any] = ContextVar("handrail-hypercorn-config", default=None)
 _now = time.monotonic
 
 
@@ -52,12 +54,14 @@ def waiting(settings: "Settings") -> float:
 def install(settings: "Callable[[], Settings]") -> Callable[[], None]:
     """Take hold of the servers, those imported later included; returns the undo."""
     undo: list[Callable[[], None]] = []
-    seams: dict[str, tuple[str, Callable[[Any, Callable[[], Settings]], Any]]] = {
-        "uvicorn.server": ("Server.shutdown", _uvicorn),
-        "hypercorn.asyncio.run": ("worker_serve", _hypercorn),
-        "hypercorn.trio.run": ("worker_serve", _hypercorn),
-        "granian._signals": ("set_loop_signals", _granian),
-    }
+    seams: tuple[tuple[str, str, Callable[[Any, Callable[[], Settings]], Any]], ...] = (
+        ("uvicorn.server", "Server.shutdown", _uvicorn),
+        ("hypercorn.asyncio.run", "worker_serve", _hypercorn),
+        ("hypercorn.asyncio.run", "WorkerContext", _recycled),
+        ("hypercorn.trio.run", "worker_serve", _hypercorn),
+        ("hypercorn.trio.run", "WorkerContext", _recycled),
+        ("granian._signals", "set_loop_signals", _granian),
+    )
     on = True
 
     def take(place: str, make: Callable[[Any, "Callable[[], Settings]"], Any], module: Any) -> None:
@@ -73,7 +77,7 @@ def install(settings: "Callable[[], Settings]") -> Callable[[], None]:
         while undo:
             undo.pop()()
 
-    for name, (place, make) in seams.items():
+    for name, place, make in seams:
         when_imported(name, partial(take, place, make))
     return off
 
@@ -140,6 +144,7 @@ def _hypercorn(original: Any, settings: "Callable[[], Settings]") -> Any:
     """Around `worker_serve`: what triggers the end of accepting waits."""
 
     async def worker_serve(app: Any, config: Any, *, shutdown_trigger: Any = None, **more: Any) -> None:
+        _serving.set(config)
         caught: list[int] = []
         if shutdown_trigger is None and asyncio._get_running_loop() is not None:
             shutdown_trigger = _signalled(caught)
@@ -156,14 +161,37 @@ def _hypercorn(original: Any, settings: "Callable[[], Settings]") -> Any:
             _begin(ends - _now())
             while _now() < ends and signal.SIGINT not in caught:  # noqa: ASYNC110 (on trio there is no such event)
                 await anyio.sleep(_TICK)
-            theirs: float | None = config.graceful_timeout
-            if theirs == type(config).graceful_timeout:
-                theirs, config.graceful_timeout = None, now.inbound.drain_timeout + 2 * _SPARE
-            DRAIN.end(_within(now.inbound, theirs))
+            _end_of_hypercorn(config, now.inbound)
 
         await original(app, config, shutdown_trigger=later, **more)
 
     return worker_serve
+
+
+def _end_of_hypercorn(config: Any, settings: "InboundSettings") -> None:
+    theirs: float | None = config.graceful_timeout
+    if theirs == type(config).graceful_timeout:
+        theirs, config.graceful_timeout = None, settings.drain_timeout + 2 * _SPARE
+    DRAIN.end(_within(settings, theirs))
+
+
+def _recycled(original: Any, settings: "Callable[[], Settings]") -> Any:
+    """Around `WorkerContext`, which ends a worker after `max_requests`: at once, since another takes its place."""
+
+    def context(max_requests: int | None) -> Any:
+        made, config = original(max_requests), _serving.get()
+        end = made.terminate.set
+
+        async def terminate() -> None:
+            if not DRAIN.draining():  # else its end is under way, and clients may still come
+                if config is not None:
+                    _end_of_hypercorn(config, settings().inbound)
+                await end()
+
+        made.terminate.set = terminate
+        return made
+
+    return context
 
 
 def _signalled(caught: list[int]) -> Callable[[], Awaitable[object]]:

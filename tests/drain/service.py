@@ -44,6 +44,7 @@ async def events(request: Request) -> StreamingResponse:
 
     async def pieces() -> AsyncIterator[str]:
         number = 0
+        note("stream-begun", request.query_params["id"])
         try:
             while True:
                 number += 1

@@ -22,11 +22,11 @@ NEVER = "300"
 class Asked:
     """One request in a thread of its own, and its answer; in the ledger under `request_id`."""
 
-    def __init__(self, replica: Replica, request_id: str, seconds: float) -> None:
+    def __init__(self, replica: Replica, request_id: str, seconds: float, path: str = "") -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
-        self._path = f"/orders?id={request_id}&seconds={seconds}"
+        self._path = path or f"/orders?id={request_id}&seconds={seconds}"
         self._replica = replica
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -159,6 +159,20 @@ def test_a_worker_waits_that_was_never_asked(start: Start, tmp_path: Path, serve
         return
     replica.wait(BOUND)
     assert not [*folder.glob("*")]
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "hypercorn", "hypercorn-trio"])
+def test_a_worker_that_is_replaced_sends_its_streams_away(start: Start, tmp_path: Path, server: str) -> None:
+    """After so many requests another takes its place: event streams end whole, their app is told, requests go on."""
+    replica = start(server, "--max-requests", "20", drain_wait=NEVER, drain_timeout=NEVER)
+    first = ask(replica, "/who")[2]
+    stream = Asked(replica, "stream", 0, path="/events?id=it")
+    until(lambda: "stream-begun it\n" in (tmp_path / "ledger").read_text("utf-8"), "never begun")
+    until(lambda: ask(replica, "/who")[2] not in (first, b""), "never replaced")
+    stream.wait()
+    assert stream.body.startswith(b"data: 1\n\n")
+    assert stream.body.endswith(b"\n\n")
+    until(lambda: "stream-told it\n" in (tmp_path / "ledger").read_text("utf-8"), "its app was not told")
 
 
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "hypercorn", "granian"])
