@@ -2,8 +2,9 @@
 
     python -m tests.keyed.killed --store sqlite redis postgres --keys 1000 --kills 12
 
-Every key is sent twice at once; who gets no answer sends it again until there is one. Afterwards each key is sent once
-more. The ledger is the proof: how often did the effect of each key happen, and did all who asked get the same answer?
+Every key is sent twice at once; who gets no answer, or is told to come later, sends it again until there is one, after
+`Retry-After` where that is said (load shedding is on, as by default). Afterwards each key is sent once more. The
+ledger is the proof: how often did the effect of each key happen, and did all who asked get the same answer?
 """
 
 import argparse
@@ -33,6 +34,7 @@ __all__ = ["Outcome", "store_for", "trial"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = 2.0
+OVERLOADED = "urn:handrail:problem:overloaded"
 BOUND = 120.0
 """Seconds for everything after the start."""
 
@@ -42,7 +44,8 @@ class Outcome:
     """`effects` counts keys by how often their effect happened, `answers` the last answers by status and reason.
 
     `differing` are the keys whose askers got different answers, `without` those with a 201 and no effect, `reset` the
-    attempts that got no answer, `again` those that were told to wait.
+    attempts that got no answer, `again` those that were told to come later: by `shed`, since the service was full (503,
+    not begun); by the rest, since the first with that key was under way.
     """
 
     keys: int
@@ -54,6 +57,7 @@ class Outcome:
     without: list[str]
     reset: int
     again: int
+    shed: int
     seconds: float
 
 
@@ -64,7 +68,7 @@ class Askers:
         self.url = url
         self.answers: dict[str, list[str]] = defaultdict(list)
         self.said: Counter[str] = Counter()
-        self.reset = self.again = 0
+        self.reset = self.again = self.shed = 0
 
     async def all(self, keys: list[str], times: int) -> None:
         """Each key `times` times, all at once."""
@@ -90,7 +94,9 @@ class Askers:
             reason = response.headers.get("idempotency-key-refused", "")
             if response.status == 503 or reason == "in-flight":
                 self.again += 1
-                await asyncio.sleep(random.uniform(0.1, 0.4))  # noqa: TID251  (a client waits)
+                self.shed += OVERLOADED in text
+                wait = float(response.headers.get("retry-after", "0.2")) + random.uniform(0, 0.5)
+                await asyncio.sleep(wait)  # noqa: TID251  (a client waits)
                 continue
             self.said[f"{response.status} {reason}".strip()] += 1
             self.answers[key].append(f"{response.status} {reason or text}")
@@ -185,6 +191,7 @@ def trial(folder: Path, store: str, *, keys: int, kills: int, interrupted: str) 
         without=[name for name, said in askers.answers.items() if said[0].startswith("201") and not found.get(name)],
         reset=askers.reset,
         again=askers.again,
+        shed=askers.shed,
         seconds=time.monotonic() - began,
     )
 
