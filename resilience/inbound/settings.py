@@ -61,7 +61,10 @@ class InboundSettings:
 
     def problems(self) -> list[Problem]:
         """Every value that is not allowed; empty when all is well."""
-        return each_checked(self, _disallowed)
+        found = each_checked(self, _disallowed)
+        if self.live_path == self.ready_path != "off":
+            found.append(("live_path", self.live_path, "another path than ready_path, or off"))
+        return found
 
 
 _BOUNDS = {

@@ -88,6 +88,8 @@ def sign(*faults: Fault | str, secret: str | None = None, seconds: float = 60.0)
         from .settings import load
 
         secret = load().faults.chaos_secret
+        if not secret:
+            raise SettingsError("chaos_secret: is not set here; it has to be the one that the services have")
     if len(secret) < SHORTEST_SECRET:
         raise SettingsError(f"chaos_secret: must have at least {SHORTEST_SECRET} characters")
     if not 0 < seconds <= LONGEST:

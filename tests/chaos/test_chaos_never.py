@@ -179,7 +179,7 @@ def test_block_by_a_clock(spans: Spans) -> None:
 
 def test_sign_refuses() -> None:
     """No secret, a short one, too long a time, no fault: each is said."""
-    wrong = [("short", 60, "at least 16"), ("x" * 16, 3601, "from 0 to 3600"), (None, 60, "at least 16")]
+    wrong = [("short", 60, "at least 16"), ("x" * 16, 3601, "from 0 to 3600"), (None, 60, "is not set here")]
     for secret, seconds, said in wrong:
         with pytest.raises(SettingsError, match=said):
             sign("in hang", secret=secret, seconds=seconds)

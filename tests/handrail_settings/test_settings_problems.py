@@ -34,6 +34,15 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
+def test_two_probes_at_one_path(tmp_path: Path) -> None:
+    """Readiness would be answered as liveness, and traffic would come while the service ends; `off` twice is fine."""
+    (line,) = refused({}, {"HANDRAIL_LIVE_PATH": "/readyz"}, tmp_path)
+    assert line == "HANDRAIL_LIVE_PATH = '/readyz' (environment): must be another path than ready_path, or off"
+    (line,) = refused({"ready_path": "/livez"}, {}, tmp_path)
+    assert line.endswith("must be another path than ready_path, or off")
+    load({"live_path": "off", "ready_path": "off"}, {}, tmp_path)
+
+
 def test_is_a_value_error_too() -> None:
     """Code that knows nothing of handrail catches it as ValueError."""
     assert issubclass(SettingsError, ValueError)
