@@ -125,6 +125,20 @@ def test_grpc_collector_that_listens(tmp_path: Path) -> None:
         assert not gather(environ, tmp_path).failed
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("PRIORITY_ROUTES", "/checkout=critical_plus,/reports/*=sheddable", "/checkout=critical_plus, /reports/*=shed"),
+        ("ROUTE_SAMPLING", "/search=0.1", "/search=0.1"),
+    ],
+)
+def test_settings_by_path_are_shown_as_they_are_written(tmp_path: Path, name: str, value: str, shown: str) -> None:
+    """A word for each path as well as a number for each."""
+    out = io.StringIO()
+    show(gather({f"HANDRAIL_{name}": value}, tmp_path), Console(file=out))
+    assert shown in next(line for line in out.getvalue().splitlines() if line.lstrip().startswith(name.lower()))
+
+
 def test_local_store_that_cannot_be(tmp_path: Path) -> None:
     """A file where the store should be is an error that names the setting to change."""
     (tmp_path / "file").touch()

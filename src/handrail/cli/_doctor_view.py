@@ -113,7 +113,11 @@ def _shown(name: str, value: object, kind: Kind) -> str:
     if kind is Kind.ORIGINS:
         return ", ".join(rule.pattern for rule in cast("tuple[OriginRule, ...]", value))
     if isinstance(value, tuple):
-        return ", ".join(word if isinstance(word, str) else f"{word[0]}={word[1]:g}" for word in value)
+        return ", ".join(word if isinstance(word, str) else f"{word[0]}={_plain(word[1])}" for word in value)
+    return _plain(value)
+
+
+def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
