@@ -52,7 +52,7 @@ class Health:
         self._own = own
         self._asking = asking
         self._absent: set[str] = set()
-        self._was: str | None = None
+        self._failing: tuple[str, ...] = ()
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         path = scope["path"]
@@ -98,14 +98,17 @@ class Health:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     def _tell(self, checks: Sequence[Check]) -> None:
-        """One line in the log for each change."""
-        why = "; ".join(f"{check.name}: {check.output}" for check in checks if check.status == FAIL)
-        if why != (self._was or ""):
-            if why:
-                _log.warning("not ready: %s", why)
-            else:
-                _log.info("ready again")
-        self._was = why
+        """One line in the log for each change. By name: a reason may count seconds, and is another at each question."""
+        failing = tuple(check.name for check in checks if check.status == FAIL)
+        if failing == self._failing:
+            return
+        self._failing = failing
+        if failing:
+            _log.warning(
+                "not ready: %s", "; ".join(f"{one.name}: {one.output}" for one in checks if one.name in failing)
+            )
+        else:
+            _log.info("ready again")
 
 
 class _Asked:

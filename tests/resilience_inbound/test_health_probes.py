@@ -203,3 +203,17 @@ def test_each_change_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) ->
     service.ask("/readyz")
     service.ask("/readyz")
     assert [record.getMessage() for record in caplog.records] == ["not ready: answers: away", "ready again"]
+
+
+def test_a_reason_that_counts_seconds_is_no_change(caplog: pytest.LogCaptureFixture) -> None:
+    """An open breaker says for how long, another number at each probe: one line, until something else fails too."""
+    service = Service()
+    for left in (15, 14, 13):
+        service.checks = [Check("payment", FAIL, f"its breaker is open for {left} s more")]
+        service.ask("/readyz")
+    service.checks = [Check("payment", FAIL, "its breaker is open for 12 s more"), Check("drain", FAIL, "it ends")]
+    service.ask("/readyz")
+    assert [record.getMessage() for record in caplog.records] == [
+        "not ready: payment: its breaker is open for 15 s more",
+        "not ready: payment: its breaker is open for 12 s more; drain: it ends",
+    ]
