@@ -120,14 +120,17 @@ class Limits:
     async def _declared(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         await self._refuse("body_max", "declared", scope, _open_ended(send))
         if not any(name == b"expect" for name, _ in scope["headers"]):  # that one has not begun to send
-            await self._ended(scope, receive, send)
+            await self._ended(receive, send)
         else:
             await send(_LAST)
 
-    async def _ended(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """The end of an answer to a client that may be in the middle of its body."""
-        if scope.get("http_version", "1.1") in _HTTP_1:
-            await lingering(receive, self.clock)
+    async def _ended(self, receive: "Receive", send: "Send") -> None:
+        """The end of an answer to a client that may be in the middle of its body.
+
+        In HTTP/2 too: granian resets a stream that ends before its body, and takes the answer with it; in hypercorn
+        what comes after the end is an error that takes the connection along, and on trio the server.
+        """
+        await lingering(receive, self.clock)
         await send(_LAST)
 
     async def _bounded(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -138,8 +141,8 @@ class Limits:
             if not body.refused:
                 raise
             _log.debug("after a refused body", exc_info=True)  # the app was told that its client has left
-        if body.answered == "body_max":
-            await self._ended(scope, receive, send)
+        if body.answered == "body_max" or (body.answered and scope.get("http_version", "1.1") not in _HTTP_1):
+            await self._ended(receive, send)
         elif body.answered:
             await send(_LAST)
 

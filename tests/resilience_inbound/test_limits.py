@@ -188,7 +188,7 @@ def test_a_body_that_grows_too_large_is_413_and_for_the_app_its_client_has_left(
 
 
 def test_http_2_is_not_told_to_close_its_connection() -> None:
-    """Connection is no header of HTTP/2 (RFC 9113, 8.2.2): the stream ends, the others go on. Nothing is waited for."""
+    """Connection is no header of HTTP/2 (RFC 9113, 8.2.2): the stream ends, the others go on."""
     peer = Peer(body_max=10)
     for sent in (
         peer.play([(b"content-length", b"11")], http_version="2"),
@@ -196,6 +196,24 @@ def test_http_2_is_not_told_to_close_its_connection() -> None:
     ):
         assert problem(sent)["status"] == 413
         assert not closes(sent)
+
+
+@pytest.mark.parametrize("headers", [[(b"content-length", b"1000")], []])
+def test_a_stream_of_http_2_ends_after_its_body(headers: Headers) -> None:
+    """One that ends before is reset by granian, answer and all; in hypercorn its rest is an error of the connection."""
+    peer = Peer(body_max=10)
+    sent = peer.play(headers, *drops(20, 1.0, b"x" * 50), http_version="2")
+    assert problem(sent)["status"] == 413
+    assert peer.asked == 20
+
+
+def test_a_slow_stream_of_http_2_is_waited_for_a_while_after_its_408() -> None:
+    """For the same reasons; over HTTP/1 the connection is closed at once."""
+    for version, asked in (("2", 3), ("1.1", 2)):
+        peer = Peer(body_timeout=30.0)
+        sent = peer.play(CHUNKED, b"x", 32.0, b"x", http_version=version)
+        assert problem(sent)["status"] == 408
+        assert peer.asked == asked
 
 
 def test_an_answer_that_has_begun_is_broken_off() -> None:
