@@ -41,6 +41,7 @@ SCHEMA = table(
     cwd=TEXT,
     app={"type": ["string", "null"]},
     settings=SETTINGS,
+    inbound=TEXTS,
     pipeline={"type": "array", "items": TEXT},
     origins={"type": "array", "items": ORIGIN},
     origin={"anyOf": [{"type": "null"}, ORIGIN]},

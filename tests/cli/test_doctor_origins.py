@@ -44,6 +44,7 @@ def test_each_pattern_has_its_pipeline(folder: Path) -> None:
     """After the general one, in the order of the file, with the values that are its own and where they stand."""
     found = sections(doctor().stdout)
     assert list(found) == [
+        "Around each request",
         "Around each outbound call",
         "Around each call to http://payment:8003",
         "Around each call to https://*.stripe.com",

@@ -50,6 +50,7 @@ def _all(out: Console, report: Report) -> None:
     if report.origin is not None:
         _section(out, f"Around each call to {report.origin.origin}", _one(report.origin, report.shared, every=True))
     else:
+        _section(out, "Around each request", _nested((*report.inbound, "the app") if report.inbound else ()))
         _section(out, "Around each outbound call", _pipeline(report.policies, report.shared))
         for view in report.origins:
             _section(out, f"Around each call to {view.origin}", _one(view))
@@ -128,14 +129,19 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _pipeline(policies: tuple[str, ...], shared: Shared | None = None) -> Table:
+def _nested(lines: tuple[str, ...]) -> Table:
+    """Outermost first, each within the one before."""
     table = _grid("")
-    if not policies:
+    for depth, line in enumerate(lines):
+        table.add_row("", "  " * depth + line)
+    if not lines:
         table.add_row("", "nothing: handrail is off, or a setting is wrong (below)")
-        return table
-    for depth, policy in enumerate((*policies, "one CLIENT span > the wire")):
-        table.add_row("", "  " * depth + policy)
-    if shared is not None:
+    return table
+
+
+def _pipeline(policies: tuple[str, ...], shared: Shared | None = None) -> Table:
+    table = _nested((*policies, "one CLIENT span > the wire") if policies else ())
+    if policies and shared is not None:
         state = "reachable" if shared.reachable else "cannot be reached"
         table.add_row("", f"breakers shared through {shared.url} ({state}, quorum {shared.quorum})")
     return table

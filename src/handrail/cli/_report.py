@@ -13,7 +13,7 @@ from .. import _settings_resolve as resolve
 from .._settings_values import Kind
 from ..resilience.origins import Key, OriginRule
 from ..settings import Resolution, Settings
-from . import _answers_probe, _app, _installed, _others, _probe, _scan, _shared_probe
+from . import _answers_probe, _app, _inbound, _installed, _others, _probe, _scan, _shared_probe
 from ._chaos_note import chaos
 from ._findings import SEVERITIES, Finding
 from ._origins import OriginView, asked, patterns
@@ -35,7 +35,8 @@ class Report:
 
     `app` is what was imported; `unusable` names the variable for which nobody knows where spans would go, or is "";
     `origins` are the patterns with settings of their own, `origin` the one that was asked for;
-    `shared` is None where breakers are not shared, `answers` where keys of requests mean nothing.
+    `shared` is None where breakers are not shared, `answers` where keys of requests mean nothing; `inbound` are the
+    layers around the application.
     """
 
     cwd: str
@@ -51,6 +52,7 @@ class Report:
     unusable: str = ""
     shared: _shared_probe.Shared | None = None
     answers: _answers_probe.Answers | None = None
+    inbound: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -80,6 +82,7 @@ class Report:
                 {"name": name, "value": _plain(self.value(name), kind), "origin": self.settings.origins[name]}
                 for name, kind in resolve.KINDS.items()
             ],
+            "inbound": list(self.inbound),
             "pipeline": list(self.policies),
             "origins": [_origin(view) for view in self.origins],
             "origin": None if self.origin is None else _origin(self.origin),
@@ -138,6 +141,7 @@ def gather(environ: Mapping[str, str], cwd: Path, app: str | None = None, origin
         app=app,
         settings=found.settings,
         policies=_policies(found),
+        inbound=_inbound.layers(found.settings),
         origins=patterns(found.settings),
         origin=None if origin is None else asked(found.settings, origin),
         libraries=tuple(libraries),
