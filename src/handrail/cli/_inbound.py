@@ -39,12 +39,12 @@ def _health(settings: Settings) -> str:
 def _limits(settings: Settings) -> str:
     own = settings.inbound
     told = (
-        own.headers_max and f"{own.headers_max} headers",
-        own.body_max and f"{own.body_max} bytes of body",
-        own.body_timeout and f"{own.body_timeout:g} s for its next piece",
-        own.client_max and f"{own.client_max} at a time of one client",
+        (own.headers_max, f"{own.headers_max} headers"),
+        (own.body_max, f"{own.body_max} bytes of body"),
+        (own.body_timeout, f"{own.body_timeout:g} s for its next piece"),
+        (own.client_max, f"{own.client_max} at a time of one client"),
     )
-    return _listed("Limits", [one for one in told if one])
+    return _listed("Limits", [said for limit, said in told if limit])
 
 
 def _shedding(settings: Settings) -> str:
