@@ -19,7 +19,7 @@ DROPPED = (http.client.RemoteDisconnected, ConnectionResetError)
 @pytest.fixture(params=SERVERS)
 def service(request: pytest.FixtureRequest, spans: Spans, tmp_path: Path) -> Iterator[Service]:
     assert spans is not None
-    with serve(request.param, {"idempotency_store": f"sqlite://{tmp_path}/answers.sqlite3"}) as running:
+    with serve(request.param, {"idempotency_store": f"sqlite:///{tmp_path}/answers.sqlite3"}) as running:
         yield running
 
 

@@ -21,7 +21,7 @@ def payment(spans: Spans, tmp_path: Path) -> Iterator[Service]:
     """A service that keeps its answers, and is called by the process that it runs in."""
     assert spans is not None
     settings: handrail.Overrides = {
-        "idempotency_store": f"sqlite://{tmp_path}/answers.sqlite3",
+        "idempotency_store": f"sqlite:///{tmp_path}/answers.sqlite3",
         "backoff_base": 0.001,
         "backoff_cap": 0.001,
         "retry_budget_floor": 1000,
