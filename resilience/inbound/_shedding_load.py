@@ -3,12 +3,14 @@
 import logging
 from collections import deque
 from collections.abc import Callable
+from time import process_time
 from typing import TYPE_CHECKING
 
 from ..events import Listener, LoadSheddingChanged
-from ._shedding_limit import WINDOW, FoundLimit
+from ._shedding_limit import FoundLimit
 from ._shedding_loop import LoopQueue
 from ._shedding_queue import TARGET, Cell, Queue, Waiter
+from ._shedding_window import WINDOW
 from .settings import InboundSettings
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Load:
         loop: "asyncio.AbstractEventLoop | None",
         now: Callable[[], float],
         emit: Listener,
+        used: Callable[[], float] = process_time,
     ) -> None:
         self.loop = loop
         self.now = now
@@ -45,7 +48,8 @@ class Load:
         self.came = self.ended = 0
         self.skip = 0
         """Requests that may end without being told of, until the next one is."""
-        self.found = FoundLimit(settings.load_max, now(), self)
+        self.found = FoundLimit(settings.load_max, now(), self, holds=self.waits)
+        self._longest_wait = settings.load_queue_wait
         self.under_way = 0
         """Requests that count against the limit."""
         self.parked = 0
@@ -54,7 +58,7 @@ class Load:
         """Those of critical_plus among them that came when not everybody was let in at once."""
         self.cell = Cell(now())
         self._cells = deque([self.cell])
-        self.loop_queue = None if loop is None else LoopQueue(self, loop, now)
+        self.loop_queue = None if loop is None else LoopQueue(self, loop, now, used)
         self.unwatched = True
         self._sweeping = False
         self.room = 0
@@ -80,7 +84,19 @@ class Load:
         if self.queue.count or self.gated:
             self.room = 0
         else:
-            self.room = min(int(_FREE_SHARE * self.found.limit), self._most - self.parked)
+            self.room = min(int(_FREE_SHARE * self.found.limit), self.found.room(), self._most - self.parked)
+
+    def comes(self) -> None:
+        """One more, where not everybody is let in at once."""
+        if not self.gated and self.found.comes(self.now(), self.under_way):
+            self._relimited()
+
+    def _relimited(self) -> None:
+        """Another limit: who waits, and how long."""
+        found = self.found
+        self.queue.held = found.holding
+        self.queue.wait = min(self._longest_wait, max(TARGET, found.usual)) if found.binds else self._longest_wait
+        self.recount()
 
     def fits(self, level: int) -> bool:
         """Whether there is room for one more of this level."""
@@ -128,7 +144,7 @@ class Load:
             self.under_way -= old.count
             self.parked += old.count
             self.found.parked(old.count, bound)
-        self.recount()
+        self._relimited()
         if self._shedding_since:
             self._ended(now)
 
@@ -190,10 +206,16 @@ class Load:
 
     def expire(self, now: float) -> None:
         """Refuse those that have waited too long."""
+        if self.queue.held and self.found.stale(now, self.under_way):
+            self._relimited()
+            self.drain(now)
         why = "delay" if self.gated else "limit"
         for waiter in self.queue.late(now):
             if not waiter.future.done():
                 waiter.future.set_result(why)
+        while not self.queue.held and (over := self.queue.over()) is not None:
+            if not over.future.done():
+                over.future.set_result("queue")
         if not self.queue.count:
             self.recount()
 

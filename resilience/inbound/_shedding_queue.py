@@ -5,6 +5,7 @@ Ben Maurer, "Fail at Scale" (ACM Queue, 2015): where the queue has not been empt
 first. Else the first comes first, and may wait as long as the settings say.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,13 @@ class Queue:
 
     def __init__(self, most: int, wait: float) -> None:
         self._most = max(1, most)
-        self._wait = wait
         self._levels: tuple[dict[Waiter, None], ...] = tuple({} for _ in range(LEVELS))
         self._empty_at = 0.0
         self._stood = -CALM
+        self.wait = wait
+        """Seconds that a request may wait, where the queue does not stand."""
+        self.held = False
+        """Whether nobody is to be refused: it is not known yet whether this is overload."""
         self.target = TARGET
         """Grows with what one request holds the loop: who is next after it has not waited too long."""
         self.count = 0
@@ -76,6 +80,10 @@ class Queue:
             self._empty_at = waiter.since
         self._levels[waiter.level][waiter] = None
         self.count += 1
+        return None if self.held else self.over()
+
+    def over(self) -> Waiter | None:
+        """Take out the oldest of the lowest level, where they are too many."""
         if self.count <= self._most:
             return None
         lowest = next(level for level in reversed(self._levels) if level)
@@ -107,8 +115,8 @@ class Queue:
         found: list[Waiter] = []
         overloaded = self.overloaded(now)
         for number, level in enumerate(self._levels):
-            longest = self._wait
-            if overloaded and number > 0:
+            longest = math.inf if self.held else self.wait
+            if overloaded and number > 0 and not self.held:
                 longest = min(longest, self.target)
             found += [waiter for waiter in level if now - waiter.since > longest or now >= waiter.until]
         for waiter in found:

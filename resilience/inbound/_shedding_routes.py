@@ -25,7 +25,7 @@ GRAIN = 0.002
 class Route:
     """One route: what this window has brought, and what is usual."""
 
-    __slots__ = ("ahead", "count", "level", "logs", "squares", "usual", "variance", "windows")
+    __slots__ = ("ahead", "count", "level", "logs", "seconds", "squares", "usual", "variance", "windows")
 
     def __init__(self) -> None:
         self.begin()
@@ -34,13 +34,13 @@ class Route:
         self.variance = 0.0
         """Of the logarithm of a single answer."""
         self.usual = 0.0
-        """Seconds, without the grain."""
+        """Seconds: the plain mean, for Little's law, in which one answer of 2 s counts as much as 200 of 10 ms."""
         self.windows = 0
 
     def begin(self) -> None:
         """The next window."""
         self.ahead = self.count = 0
-        self.logs = self.squares = 0.0
+        self.logs = self.squares = self.seconds = 0.0
 
     def slower(self) -> float:
         """The logarithm of how many times slower than usual this window's answers were."""
@@ -50,10 +50,10 @@ class Route:
         """Whether they were slower by so much, and not by chance, which is so many standard deviations."""
         return self.count >= _FEW and self.slower() > max(least, deviations * sqrt(self.variance / self.count))
 
-    def shift(self, by: float) -> None:
-        """Take another level for the usual one."""
-        self.level += by
-        self.usual = max(0.0, exp(self.level) - GRAIN)
+    def first(self) -> None:
+        """Nothing is known of this route but the window."""
+        self.level = self.logs / self.count
+        self.usual = self.seconds / self.count
 
     def learn(self, seconds: float, at_once: float) -> None:
         """Let the usual follow this window of `seconds`: slowly, or as far as `at_once` (0 to 1) says."""
@@ -63,7 +63,8 @@ class Route:
         step = max(at_once, warm, min(1.0, seconds / (_UP if off > 0 else _DOWN)))
         if off < -log(2):
             step = max(step, 0.1)  # half of what was usual: the cause is gone
-        self.shift(off * step)
+        self.level += off * step
+        self.usual += (self.seconds / self.count - self.usual) * step
         if self.count > 1:
             spread = max(0.0, self.squares - self.count * mean * mean) / (self.count - 1)
             self.variance += (spread - self.variance) * max(warm, 0.01)
@@ -73,7 +74,7 @@ class Route:
 class Seen:
     """A window. `slower` (a logarithm) and `ahead` (requests under way when they came) are of the slow routes, or of
     all where none is; `share` is the part of the answers that slow routes have. `usual` is the sum of the seconds that
-    all answers would have taken as usual, `longest` seconds are what answers of a slow route took.
+    all answers would have taken as usual; a slow answer took `typical` seconds, those of a slow route `longest`.
     """
 
     slower: float
@@ -81,6 +82,7 @@ class Seen:
     share: float
     usual: float
     longest: float
+    typical: float
 
 
 class Routes:
@@ -103,6 +105,7 @@ class Routes:
         logarithm = log(seconds + GRAIN)
         route.logs += logarithm
         route.squares += logarithm * logarithm
+        route.seconds += seconds
 
     def usual_of(self, key: object) -> float:
         """Seconds; 0 for a route that is new."""
@@ -122,7 +125,7 @@ class Routes:
             return None
         for route in touched:
             if not route.windows:
-                route.shift(route.logs / route.count - route.level)
+                route.first()
         slow = [route for route in touched if route.sure(least, deviations)]
         meant = slow or touched
         count = sum(route.count for route in meant)
@@ -132,6 +135,7 @@ class Routes:
             count / sum(route.count for route in touched) if slow else 0.0,
             sum(route.count * route.usual for route in touched),
             max((route.usual * exp(route.slower()) for route in slow), default=0.0),
+            max((exp(route.logs / route.count) for route in slow), default=0.0),
         )
 
     def learn(self, seconds: float, at_once: float = 0.0) -> None:
@@ -139,9 +143,9 @@ class Routes:
         for route in self._touched:
             route.learn(seconds, at_once)
 
-    def begin(self) -> None:
-        """The next window."""
+    def begin(self, *, counted: bool = True) -> None:
+        """The next window; `counted`: the last one is to be known of each route."""
         for route in self._touched:
-            route.windows += 1
+            route.windows += counted
             route.begin()
         self._touched.clear()

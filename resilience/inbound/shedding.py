@@ -8,6 +8,7 @@ CoDel with adaptive LIFO). Neither does anything without evidence of overload.
 import math
 import random
 import threading
+import time
 from asyncio import _get_running_loop as running_loop
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ _DETAIL = "the service has more requests than it can serve in time; this one was
 class LoadShedding:
     """ASGI middleware. `emit` is told of refusals; `levels` says how much a request matters, 0 most; `left` how many
     seconds its caller waits for it yet, None for ever; `streams` are counted here where they turn out to be some.
+    `used`: seconds of the processor that this process has had; with a `clock` of its own, all that it shows.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class LoadShedding:
         levels: "Callable[[Scope], int] | None" = None,
         left: "Callable[[Scope], float | None]" = lambda _scope: None,
         clock: Clock | None = None,
+        used: Callable[[], float] | None = None,
         jitter: Jitter = random.random,
     ) -> None:
         self.app = app
@@ -64,6 +67,7 @@ class LoadShedding:
         self._level = levels or Levels()
         self._left = left
         self._now = (clock or SystemClock()).now
+        self._used = used or (clock.now if clock else time.process_time)
         self._jitter = jitter
         self._loads: dict[object, Load] = {}  # by loop; where there is none of asyncio's, by thread
         self._lock = threading.Lock()
@@ -91,7 +95,7 @@ class LoadShedding:
             load = self._loads.get(key)
             if load is None:
                 self._loads = {known: held for known, held in self._loads.items() if not _over(known)}
-                load = self._loads[key] = Load(self._settings, loop, self._now, self._emit)
+                load = self._loads[key] = Load(self._settings, loop, self._now, self._emit, self._used)
         self._last = load
         return load
 
@@ -121,6 +125,7 @@ class LoadShedding:
 
     async def _full(self, load: Load, scope: "Scope", receive: "Receive", send: "Send") -> None:
         level = self._level(scope)
+        load.comes()
         if not load.queue.count and not load.gated and load.fits(level):
             if level == 0:
                 load.uppermost += 1

@@ -38,6 +38,7 @@ class Service:
         self.streams = OpenStreams(streams)
         self.got: list[Got] = []
         self.random = random.Random(7)
+        self.stopped = 0.0
         inbound = InboundSettings(**settings)
         self.layer = LoadShedding(
             app,
@@ -48,6 +49,7 @@ class Service:
             levels=Levels([(path.__eq__, level) for path, level in routes], inbound.priority_header),
             left=left,
             clock=self.clock,
+            used=lambda: self.clock.now() - self.stopped,
             jitter=self.random.random,
         )
 
@@ -55,6 +57,11 @@ class Service:
     def load(self) -> Any:
         """Of the loop that runs, or ran last."""
         return self.layer._last
+
+    def stop(self, seconds: float) -> None:
+        """The process does not run: others have the processor, or it was told to."""
+        self.clock.advance(seconds)
+        self.stopped += seconds
 
     async def ask(self, path: str = "/", came: float | None = None, receive: Any = None, **extra: Any) -> Got:
         """One request; `came` where it had to wait outside."""

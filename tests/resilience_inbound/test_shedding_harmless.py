@@ -156,3 +156,56 @@ def test_a_service_whose_requests_all_fail_is_left_alone() -> None:
 
     run(main(), service.clock)
     assert {got.headers.get(b"retry-after") for got in service.got} == {None}
+
+
+def test_a_burst_beyond_the_queue_is_served() -> None:
+    """While it is not known whether there is a queue, who comes waits, be it thousands, and nobody is refused."""
+    service = Service(Dependency(0.1))
+
+    async def main() -> None:
+        tasks = await service.pour(20, 10)
+        for _ in range(3):
+            tasks |= await service.pour(3000, 1)
+            tasks |= await service.pour(20, 5)
+        await quiet(service, tasks)
+
+    run(main(), service.clock)
+    assert service.between(0, 1e9).served == 1
+
+
+def test_one_route_with_quick_and_slow_answers_is_no_overload() -> None:
+    """One of twenty takes a hundred times as long: what is usual is the mean, for which half a dozen are under way."""
+    chance = random.Random(4)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        slow = 5 if service.clock.now() % 10 < 1 else 1  # for a second of ten all is slower
+        await sleep(slow * (1 + chance.random() if chance.random() < 0.05 else 0.01))
+        await answer(send)
+
+    service = Service(app)
+
+    async def main() -> None:
+        await quiet(service, await service.pour(75, 60))
+
+    run(main(), service.clock)
+    assert service.between(0, 1e9).served == 1
+
+
+def test_others_who_have_the_processor_are_no_overload() -> None:
+    """For a second it does not run for most of the time: what is late then is not refused."""
+    service = Service(Dependency(0.03))
+
+    async def busy() -> None:
+        for _ in range(20):
+            service.stop(0.045)
+            await sleep(0.005)
+
+    async def main() -> None:
+        tasks = await service.pour(200, 5)
+        for _ in range(3):
+            await busy()
+            tasks |= await service.pour(200, 5)
+        await quiet(service, tasks)
+
+    run(main(), service.clock)
+    assert service.between(0, 1e9).served == 1

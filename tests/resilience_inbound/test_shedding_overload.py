@@ -1,5 +1,6 @@
 """Load shedding in overload and without: simulated services on the virtual clock, requests that come at random."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -71,9 +72,9 @@ def test_it_says_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixtur
     refused = len(service.told.of(RequestRefused))
     assert refused > 1000
     began, ended = service.told.of(LoadSheddingChanged)
-    assert (began.began, began.reason, ended.began, ended.refused) == (True, "queue", False, refused)
+    assert (began.began, began.reason, ended.began, ended.refused) == (True, "limit", False, refused)
     assert [line.partition(":")[0] for line in caplog.messages] == [
-        "load shedding began (queue)",
+        "load shedding began (limit)",
         "load shedding ended",
     ]
 
@@ -92,5 +93,46 @@ def test_long_polls_are_not_work() -> None:
         polls |= await service.pour(66, 60, lambda: "/poll")
         await quiet(service, polls | await service.pour(200, 30))
         assert service.between(0, 1e9).served == 1
+
+    run(main(), service.clock)
+
+
+def test_the_first_moments_of_an_overload_count() -> None:
+    """Of all that a service served in 30 s of three times its capacity, 99 of 100 were in time: from the first on."""
+    service = Service(Pool(8, 0.04, 0.02))
+    capacity = 0.93 * 8 / 0.04
+
+    async def main() -> None:
+        tasks = await service.pour(0.3 * capacity, 10)
+        idle = service.between(0, service.clock.now())
+        tasks |= await service.pour(capacity, 10)
+        await quiet(service, tasks)
+        began = service.clock.now()
+        assert service.between(0, began).served == 1
+        await quiet(service, await service.pour(3 * capacity, 30))
+        found = service.between(began, service.clock.now())
+        assert found.quantile(0.99) <= 3 * idle.quantile(0.99)
+        assert found.goodput(1.0) >= 0.9 * capacity
+
+    run(main(), service.clock)
+
+
+def test_a_pause_in_an_overload_changes_nothing() -> None:
+    """Two seconds in which the process is stopped, and all of their requests at once: then it goes on as before."""
+    service = Service(Pool(8, 0.04, 0.02))
+    capacity = 0.93 * 8 / 0.04
+
+    async def main() -> None:
+        tasks = await service.pour(0.5 * capacity, 10)
+        usual = service.between(0, service.clock.now()).quantile(0.99)
+        tasks |= await service.pour(3 * capacity, 5)
+        service.stop(2.0)
+        came = service.clock.now()
+        tasks |= {asyncio.create_task(service.ask("/", came)) for _ in range(int(6 * capacity))}
+        for _ in range(4):
+            came = service.clock.now()
+            tasks |= await service.pour(3 * capacity, 1)
+            assert service.between(came + 0.5, came + 1).goodput(6 * usual) >= 0.8 * capacity
+        await quiet(service, tasks)
 
     run(main(), service.clock)
