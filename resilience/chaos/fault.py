@@ -37,6 +37,9 @@ class Fault:
     path, a host without scheme and port has any. Of a partition: the peer's service name or origin, or
     `name@origin` where its host does not tell its name, or `a|b` for two services, which does nothing in others.
 
+    A websocket is refused or delayed before it is open; `reset` ends it at its first message, `duplicate` and `lost` do
+    nothing to it.
+
     `share` is the probability (0 to 1); or every `every`-th that fits; at most `times` (0: any). `after` and `until`
     bound it: seconds since the start, or times with a zone. `service`: in the service of this name alone.
 

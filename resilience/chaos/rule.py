@@ -9,6 +9,9 @@ from .place import fits_origin, fits_path, peer_of
 
 __all__ = ["Call", "Request", "Rule"]
 
+_OF_AN_ANSWER = ("duplicate", "lost")
+"""Faults that mean nothing to a websocket."""
+
 
 class Call:
     """An attempt that is about to leave."""
@@ -24,14 +27,15 @@ class Call:
 
 
 class Request:
-    """A request that came; `caller` is the service that made it, where that says so."""
+    """A request that came, or a websocket; `caller` is the service that made it, where that says so."""
 
-    __slots__ = ("caller", "method", "path")
+    __slots__ = ("caller", "method", "path", "websocket")
 
-    def __init__(self, method: str, path: str, caller: str) -> None:
+    def __init__(self, method: str, path: str, caller: str, *, websocket: bool = False) -> None:
         self.method = method
         self.path = path
         self.caller = caller
+        self.websocket = websocket
 
 
 class Rule:
@@ -60,6 +64,8 @@ class Rule:
         """Whether it is about this request."""
         fault = self.fault
         if not fault.comes_in or not self._is_here() or fault.method not in ("", request.method):
+            return False
+        if request.websocket and fault.kind in _OF_AN_ANSWER:
             return False
         if fault.kind == "partition":
             peer = peer_of(fault.where, self._service)

@@ -1,6 +1,6 @@
 """Faults on purpose in requests that come: around what carries them out, within what answers for it.
 
-Pure ASGI, HTTP alone. It is in the chain only where faults are switched on.
+Pure ASGI. It is in the chain only where faults are switched on.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,6 +15,7 @@ from ..chaos.header import FROM, NAME
 from ..chaos.rule import Request
 from ._answer import Answer
 from ._chaos_drop import Dropped, cut, drop, gone
+from ._chaos_socket import broken
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dropped", "Faults"]
 
+_KINDS = ("http", "websocket")
 _NAME, _FROM = NAME.encode(), FROM.encode()
 _DAY = 86_400.0
 _WHOLE = ("http.response.pathsend", "http.response.zerocopysend")
@@ -42,7 +44,7 @@ class Faults:
         self._wire = wire
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
-        if scope["type"] != "http":
+        if scope["type"] not in _KINDS:
             return self.app(scope, receive, send)
         return self._carried(scope, receive, send)
 
@@ -50,7 +52,9 @@ class Faults:
         header, caller = _told(scope)
         if header and not self._book.accepts(header):
             header = ""
-        plan = self._book.of_request(Request(scope["method"], scope["path"], caller), header)
+        websocket = scope["type"] == "websocket"
+        method = "GET" if websocket else scope["method"]
+        plan = self._book.of_request(Request(method, scope["path"], caller, websocket=websocket), header)
         token = self._book.carry(header)
         try:
             if plan is None:
@@ -60,6 +64,8 @@ class Faults:
                 await self._book.clock.sleep(plan.delay)
             if plan.fault is None:
                 await self.app(scope, receive, send)
+            elif websocket:
+                await broken(plan.fault, self.app, self._wire(), self._book.clock, scope, receive, send)
             else:
                 await self._happen(plan.fault, scope, receive, send)
         except GeneratorExit:

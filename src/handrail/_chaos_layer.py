@@ -40,8 +40,17 @@ def place(
 
 
 def _wire() -> object:
-    """The server's own `send`: it belongs to the span of the request, which is the first to get it."""
+    """The server's own `send`: it belongs to the span of the request, which is the first to get it.
+
+    That of a websocket is with what the context has next to its span.
+    """
+    from opentelemetry.context import get_current
     from opentelemetry.trace import get_current_span
 
+    from .tracing.inbound._background import EXCHANGE
+
     span: Any = get_current_span()
+    connection: Any = get_current().get(EXCHANGE)
+    if connection is not None and connection.span is span:
+        return getattr(connection, "_send", None)
     return span.__dict__.get("_send") if hasattr(span, "__dict__") else None

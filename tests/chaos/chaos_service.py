@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -15,7 +15,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from handrail import protect
 from handrail.settings import Overrides
@@ -38,6 +39,7 @@ class Service:
             Route("/pieces", self.pieces),
             Route("/endless", self.endless),
             Route("/through/{rest:path}", self.through),
+            WebSocketRoute("/socket", self.socket),
         ]
         self.app: Any = protect(Starlette(routes=routes), **(settings or {}))
         self.url = ""
@@ -57,6 +59,15 @@ class Service:
         async with httpx.AsyncClient() as client:
             found = await client.get(f"{self.url}/{request.path_params['rest']}")
             return PlainTextResponse(found.content, found.status_code)
+
+    async def socket(self, websocket: WebSocket) -> None:
+        """Says what it hears, until its client has gone."""
+        self.seen.append("socket")
+        await websocket.accept()
+        with suppress(WebSocketDisconnect):
+            while True:
+                await websocket.send_text(await websocket.receive_text())
+        self.seen.append("socket ended")
 
     async def endless(self, _request: Request) -> Response:
         """A stream that ends with its client."""

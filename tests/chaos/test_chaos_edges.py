@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from handrail import protect
 from handrail.chaos import Dropped, inject
@@ -55,11 +55,16 @@ def test_dropped_within_the_process(client: TestClient, kind: str) -> None:
     assert client.get("/text").status_code == 200
 
 
-def test_websockets_meet_none(client: TestClient) -> None:
-    """A websocket passes through."""
-    with inject("in refuse") as injected, client.websocket_connect("/room") as room:
+def test_a_websocket_within_the_process(client: TestClient) -> None:
+    """It is closed before it is open; a reset reaches the app as a client that left."""
+    with inject("in refuse"), pytest.raises(WebSocketDisconnect), client.websocket_connect("/room"):
+        pass
+    with inject("in reset") as injected, pytest.raises(WebSocketDisconnect) as seen:  # noqa: SIM117 (what is raised is the app's)
+        with client.websocket_connect("/room") as room:
+            room.receive_text()
+    assert (injected.count, seen.value.code) == (1, 1006)
+    with client.websocket_connect("/room") as room:
         assert room.receive_text() == "hello"
-    assert injected.count == 0
 
 
 def test_a_long_body_comes_once(client: TestClient) -> None:
