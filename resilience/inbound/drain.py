@@ -31,6 +31,7 @@ _log = logging.getLogger("handrail")
 _task_in: Callable[[asyncio.AbstractEventLoop], "asyncio.Task[Any] | None"] = asyncio.current_task
 if sys.version_info < (3, 12):
     _task_in = vars(asyncio.tasks)["_current_tasks"].get
+_loop = asyncio._get_running_loop
 _ANSWER = Answer(
     503,
     "draining",
@@ -46,33 +47,35 @@ class Drain:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self.underway: set[Underway] = set()
+        self.underway: dict[Underway, None] = {}
+        """A set of them: to put one into a dict and take it out costs less."""
         self.begun = False
         """Whether any loop has ever begun to drain: else there is nothing to look for."""
-        self._draining: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-        self._ends: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
+        self._draining: WeakKeyDictionary[Any, dict[object, asyncio.Task[None] | None]] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def draining(self) -> bool:
         """Whether the running loop is about to end."""
         return self.begun and _here() in self._draining
 
-    def begin(self) -> None:
-        """From now on the running loop is not ready, and each answer by HTTP/1.1 ends its connection."""
+    def begin(self, who: object = None) -> None:
+        """From now on the running loop is not ready, and each answer by HTTP/1.1 ends its connection.
+
+        Until it is over for `who`, a server or an app, and for all others of this loop.
+        """
         here = _here()
-        self._draining[here] = self.begun = True
+        self._draining.setdefault(here, {}).setdefault(who, None)
+        self.begun = True
         for one in tuple(self.underway):
             if one.runs_in(here):
                 one.close_after()
 
-    def end(self, seconds: float) -> None:
+    def end(self, seconds: float, who: object = None) -> None:
         """The server accepts no more: send streams elsewhere, and cancel what is left after so many seconds."""
         here = _here()
-        if here not in self._draining:
-            self.begin()
-        task = self._spawn(partial(self._end, here, seconds))
-        if task is not None:
-            self._ends[here] = task
+        if who not in self._draining.get(here, ()):
+            self.begin(who)
+        self._draining[here][who] = self._spawn(partial(self._end, here, seconds))
 
     def cut(self) -> None:
         """Cancel what is under way in the running loop."""
@@ -83,13 +86,17 @@ class Drain:
         for one in left:
             one.cut()
 
-    def over(self) -> None:
-        """The server of the running loop has ended, or another one begins."""
+    def over(self, who: object = None) -> None:
+        """It has ended."""
         here = _here()
-        self._draining.pop(here, None)
-        task = self._ends.pop(here, None)
+        known = self._draining.get(here)
+        if known is None:
+            return
+        task = known.pop(who, None)
         if task is not None:
             task.cancel()
+        if not known:
+            del self._draining[here]
 
     async def _end(self, here: object, seconds: float) -> None:
         for one in tuple(self.underway):
@@ -121,41 +128,44 @@ class Draining:
         self._replies = replies
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        loop = asyncio._get_running_loop()
+        loop = _loop()
         task = None if loop is None else _task_in(loop)
         if task is None:
             await self._on_trio(scope, receive, send)
             return
         one = Underway()
-        one.scope, one.stop, one.out, one.start = scope, task, send, None
+        one.scope = scope  # one by one: cheaper than a tuple of them
+        one.stop = task
+        one.out = send
+        one.start = None
         underway = self._underway
-        underway.add(one)
+        underway[one] = None
         if self._drain.begun and self._drain.draining():
             one.close_after()
         try:
             await self._call(scope, receive, one.send)
         except asyncio.CancelledError:
-            underway.discard(one)
+            del underway[one]
             if one.stop is not None or task.uncancel():  # somebody else cancels it as well
                 raise
             await self._answer(one)
         except BaseException:
-            underway.discard(one)
+            del underway[one]
             raise
-        underway.discard(one)
+        del underway[one]
 
     async def _on_trio(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         stop = anyio.CancelScope()
         one = UnderwayOnTrio()
         one.scope, one.stop, one.out, one.start, one.where = scope, stop, send, None, _here()
-        self._underway.add(one)
+        self._underway[one] = None
         if self._drain.draining():
             one.close_after()
         with stop:
             try:
                 await self.app(scope, receive, one.send)
             finally:
-                self._underway.discard(one)
+                del self._underway[one]
         if stop.cancelled_caught:
             await self._answer(one)
 

@@ -96,8 +96,8 @@ def _replaced(module: Any, place: str, make: Callable[[Any], Any]) -> Callable[[
     return undo
 
 
-def _begin(seconds: float) -> None:
-    DRAIN.begin()
+def _begin(seconds: float, who: object = None) -> None:
+    DRAIN.begin(who)
     if seconds > 0:
         _log.info("SIGTERM: not ready from now on; requests are taken for %g s more", seconds)
 
@@ -110,17 +110,17 @@ def _uvicorn(original: Any, settings: "Callable[[], Settings]") -> Any:
         caught = getattr(self, "_captured_signals", [signal.SIGTERM])
         # A parent, or systemd, may send a second SIGTERM to all: only SIGINT is impatience.
         wait = waiting(now) if signal.SIGTERM in caught and signal.SIGINT not in caught else 0.0
-        _begin(wait)
+        _begin(wait, self)
         await _take_more(self, wait)
         config, theirs = self.config, self.config.timeout_graceful_shutdown
         if theirs is None:  # else a client that does not read holds it for ever
             config.timeout_graceful_shutdown = now.inbound.drain_timeout + 2 * _SPARE
-        DRAIN.end(_within(now.inbound, theirs))
+        DRAIN.end(_within(now.inbound, theirs), self)
         try:
             await original(self, sockets)
         finally:
             config.timeout_graceful_shutdown = theirs
-            DRAIN.over()
+            DRAIN.over(self)
             _siblings.leave()  # a forced end skips the lifespan
 
     return shutdown
@@ -158,12 +158,15 @@ def _hypercorn(original: Any, settings: "Callable[[], Settings]") -> Any:
             await shutdown_trigger()
             now = settings()
             ends = _now() + (0.0 if signal.SIGINT in caught else waiting(now))
-            _begin(ends - _now())
+            _begin(ends - _now(), config)
             while _now() < ends and signal.SIGINT not in caught:  # noqa: ASYNC110 (on trio there is no such event)
                 await anyio.sleep(_TICK)
             _end_of_hypercorn(config, now.inbound)
 
-        await original(app, config, shutdown_trigger=later, **more)
+        try:
+            await original(app, config, shutdown_trigger=later, **more)
+        finally:
+            DRAIN.over(config)
 
     return worker_serve
 
@@ -172,7 +175,7 @@ def _end_of_hypercorn(config: Any, settings: "InboundSettings") -> None:
     theirs: float | None = config.graceful_timeout
     if theirs == type(config).graceful_timeout:
         theirs, config.graceful_timeout = None, settings.drain_timeout + 2 * _SPARE
-    DRAIN.end(_within(settings, theirs))
+    DRAIN.end(_within(settings, theirs), config)
 
 
 def _recycled(original: Any, settings: "Callable[[], Settings]") -> Any:

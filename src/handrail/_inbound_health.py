@@ -33,13 +33,24 @@ class Readiness:
 
     async def during(self, lifespan: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """The lifespan of the application. Where it ends by an error the server may go on without one."""
-        _drain.DRAIN.over()
         self.starting = True
         try:
             await lifespan(scope, receive, send)
-        finally:
-            self.starting = False
-            _siblings.leave()
+        except GeneratorExit:
+            raise  # thrown away with its event loop
+        except BaseException:
+            self._ended()
+            raise
+        self._ended()
+
+    def ending(self) -> None:
+        """Its server has told it to end."""
+        _drain.DRAIN.begin(self)
+
+    def _ended(self) -> None:
+        self.starting = False
+        _drain.DRAIN.over(self)
+        _siblings.leave()
 
     def checks(self) -> list[Check]:
         """All that it depends on."""

@@ -5,7 +5,6 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import _drain
 from ._lifespan import Lifespan
 from ._shapes import MARK, ASGIApp, Receive, Scope, Send
 from ._wire import Process, current, live
@@ -69,7 +68,7 @@ def layers(app: ASGIApp, outermost: object) -> ASGIApp:
         app,
         started=lambda: _ready(live(process), readiness),
         stopping=lambda: live(process).flush(),
-        ending=_drain.DRAIN.begin,
+        ending=readiness.ending,
     )
 
     async def handrail(scope: Scope, receive: Receive, send: Send) -> None:

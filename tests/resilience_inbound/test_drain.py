@@ -170,7 +170,7 @@ def test_another_cancellation_passes_through() -> None:
             await task
 
     run(main(), server.clock)
-    assert (server.sent, list(server.told.events), server.drain.underway) == ([], [], set())
+    assert (server.sent, list(server.told.events), server.drain.underway) == ([], [], {})
 
 
 def test_a_cancellation_from_outside_outlives_our_own() -> None:
@@ -186,7 +186,7 @@ def test_a_cancellation_from_outside_outlives_our_own() -> None:
             await task
 
     run(main(), server.clock)
-    assert (server.sent, server.drain.underway) == ([], set())
+    assert (server.sent, server.drain.underway) == ([], {})
 
 
 def test_the_apps_error_passes_through() -> None:
@@ -372,6 +372,26 @@ def test_the_next_server_of_a_loop_begins_anew() -> None:
 
     run(main(), server.clock)
     assert server.sent == []
+
+
+def test_two_servers_of_a_loop_end_one_after_the_other() -> None:
+    """A small one, for administration, that is done at once takes neither readiness nor the end from the other."""
+    server = Server(_for_ever)
+
+    async def main() -> None:
+        task = server.begin()
+        await _settled()
+        for who in ("public", "admin"):
+            server.drain.begin(who)
+            server.drain.end(20, who)
+        server.drain.over("admin")
+        assert server.drain.draining()
+        await task
+        server.drain.over("public")
+        assert not server.drain.draining()
+
+    run(main(), server.clock)
+    assert server.sent[0]["status"] == 503
 
 
 def test_another_loop_of_the_process_is_not_concerned() -> None:

@@ -193,6 +193,38 @@ def test_it_is_ready_when_its_startup_has_ended(spans: Spans) -> None:
     assert during == [503, 200, True]
 
 
+def test_one_of_two_apps_of_a_loop_ends(spans: Spans) -> None:
+    """The other one goes on, and is ready, when the first is over."""
+    ready: list[int] = []
+
+    other = protect(starlette("/orders"))
+
+    async def one(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def main() -> None:
+        told = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+        async def receive() -> Any:
+            return told.pop(0)
+
+        async def send(_message: Any) -> None:
+            await ask()
+
+        async def ask() -> None:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(other), base_url="http://service") as client:
+                ready.append((await client.get("/readyz")).status_code)
+
+        await protect(one)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
+        await ask()
+
+    asyncio.run(main())
+    assert ready == [200, 503, 200]
+
+
 def test_an_open_breaker_of_what_it_requires(spans: Spans) -> None:
     """503 while it refuses, 200 when it is due for a probe, with the reason for those who ask."""
     app = protect(starlette("/orders"), ready_requires=(f"{PAYMENT}/",))
