@@ -33,7 +33,8 @@ from tests.redis_server import RedisServer
 __all__ = ["Outcome", "store_for", "trial"]
 
 ROOT = Path(__file__).resolve().parents[2]
-LEASE = 2.0
+LEASE = 10.0
+"""Seconds, the default: who is starved renews late, and would be taken for one that was killed."""
 OVERLOADED = "urn:handrail:problem:overloaded"
 BOUND = 120.0
 """Seconds for everything after the start."""
