@@ -149,6 +149,7 @@ class Draining:
             if one.stop is not None or task.uncancel():  # somebody else cancels it as well
                 raise
             await self._answer(one)
+            return
         except BaseException:
             del underway[one]
             raise
