@@ -15,7 +15,11 @@ from pathlib import Path
 
 __all__ = ["Phase", "Seen"]
 
-CLASSES = (("priority", "/checkout/", 0.1), ("sheddable", "/reports/", 0.3), ("plain", "/items/", 0.6))
+CLASSES: tuple[tuple[str, str, float], ...] = (
+    ("priority", "/checkout/", 0.1),
+    ("sheddable", "/reports/", 0.3),
+    ("plain", "/items/", 0.6),
+)
 IMPATIENT, BROKEN = 0, -1
 """In place of a status: the customer has given up after `Phase.patience`; the connection failed him."""
 
@@ -126,7 +130,7 @@ class Customers:
         return found
 
     def _ask(self, due: float) -> None:
-        kind, path, _ = CLASSES[self._random.choices((0, 1, 2), [share for *_, share in CLASSES])[0]]
+        kind, path, _ = CLASSES[self._random.choices(range(len(CLASSES)), [share for *_, share in CLASSES])[0]]
         self._number += 1
         self._under_way += 1
         now = self._loop.time() - self._began

@@ -15,7 +15,7 @@ from examples.order_service.ports import free_ports
 from tests.overload.customers import Phase, Seen
 from tests.overload.figures import Figures, figures, late, recovery
 
-__all__ = ["KINDS", "STACKS", "Kind", "Outcome", "Plan", "overload"]
+__all__ = ["KINDS", "ROOT", "STACKS", "Kind", "Outcome", "Plan", "overload", "up"]
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = ("shedding", "not shedding", "without handrail")
@@ -138,14 +138,15 @@ def _served(kind: Kind, stack: str, plan: Plan, folder: Path) -> Iterator[int]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environ | plan.settings, cwd=ROOT, stdout=log, stderr=log)
         try:
-            _up(port, process)
+            up(port, process)
             yield port
         finally:
             process.kill()
             process.wait()
 
 
-def _up(port: int, process: "subprocess.Popen[bytes]") -> None:
+def up(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until the server answers."""
     ends = time.monotonic() + START
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START)
