@@ -275,6 +275,9 @@ def test_a_request_writes_one_line_into_the_log_and_no_more(caplog):
     async def send(message):
         sent.append(message)
 
+    async def receive():
+        return {"type": "http.disconnect"}
+
     scope = {
         "type": "http",
         "method": "GET",
@@ -283,5 +286,5 @@ def test_a_request_writes_one_line_into_the_log_and_no_more(caplog):
         "query_string": b"",
     }
     with pytest.raises(ValueError, match="quoted"):
-        asyncio.run(ProblemDetails(raising(ValueError("quoted\r\nERROR")), trace_id=lambda: None)(scope, None, send))
+        asyncio.run(ProblemDetails(raising(ValueError("quoted\r\nERROR")), trace_id=lambda: None)(scope, receive, send))
     assert caplog.messages == ["GET /caf\u00e9\\nERROR forged\\x1b[2J answered 500: ValueError: quoted\\r\\nERROR"]
