@@ -24,7 +24,7 @@ def test_help_imports_no_command() -> None:
     assert {"doctor", "run", "traces"} <= {line.split()[0] for line in lines if line.startswith("  ") and line.strip()}
 
 
-@pytest.mark.parametrize("name", ["doctor", "run", "traces"])
+@pytest.mark.parametrize("name", ["chaos", "doctor", "run", "traces"])
 def test_every_command_has_help(name: str) -> None:
     """Each name in the table is a command that can be loaded."""
     done = CliRunner().invoke(main, [name, "--help"])
@@ -36,6 +36,14 @@ def test_examples_of_run_keep_their_lines() -> None:
     """The examples in the help of `run` are not flowed into one paragraph."""
     lines = CliRunner().invoke(main, ["run", "--help"]).output.splitlines()
     assert "  handrail run python serve.py" in lines
+
+
+def test_the_example_of_chaos_sign_is_one_line() -> None:
+    """It can be copied: neither flowed into the text, nor with the mark that keeps it from that."""
+    lines = CliRunner().invoke(main, ["chaos", "sign", "--help"]).output.splitlines()
+    (example,) = (line for line in lines if "handrail chaos sign '" in line)
+    assert example.startswith("  curl -H ")
+    assert example.endswith("http://localhost:8001/orders")
 
 
 def test_unknown_command() -> None:

@@ -18,14 +18,14 @@ def chaos() -> None:
 @click.argument("faults", nargs=-1, required=True, metavar="FAULT...")
 @click.option("--seconds", default=60.0, show_default=True, help="For how long it is good, up to 3600.")
 def sign(faults: tuple[str, ...], seconds: float) -> None:
-    r"""Print the header that brings faults with a request, signed by the chaos_secret of this folder and environment.
+    """Print the header that brings faults with a request, signed by the chaos_secret of this folder and environment.
 
     \b
     curl -H "$(handrail chaos sign 'in error=503 /charge service=payment')" http://localhost:8001/orders
 
     A fault is written as in the settings. Services follow the header where `chaos` is on and they have the same
     chaos_secret, and take it on to the services that they call.
-    """
+    """  # noqa: D301 (click wants the control character)
     from ..chaos import HEADER
     from ..chaos import sign as signed
 

@@ -14,6 +14,7 @@ Exit code 0: nothing of severity error; 1: at least one; 2: wrong usage of the c
     settings         [{name, value, origin}] in a fixed order; durations in seconds; origin:
                      "default...", "pyproject.toml...", "handrail.toml", "environment VARIABLE",
                      "argument" (of protect, where an application was imported)
+    inbound          [text] the layers around an application, outermost first; empty likewise
     pipeline         [text] the policies of each origin, outermost first; empty where handrail is off
                      or one of their settings is wrong
     origins          [{origin: pattern, fits: [pattern], settings: [{name, value, origin}], pipeline: [text]}]: for each
@@ -51,7 +52,7 @@ __all__ = ["doctor"]
 def doctor(app: str | None, *, origin: str | None, as_json: bool) -> None:
     """Look at this folder and environment as a service started here would see them.
 
-    Prints every setting with the place it came from, the pipeline around each outbound call,
+    Prints every setting with the place it came from, what stands around each request and each outbound call,
     where spans go and whether they arrive, the libraries, and what is wrong and how to mend it.
 
     With MODULE:APP, as a server is given it, the application is imported, which runs its code: the
