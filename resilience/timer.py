@@ -120,7 +120,7 @@ class LoopTimer:
 class _Queue:
     """The timers of one loop, by the time they ring.
 
-    A finished timer that is not the last one stays where it is until it comes up or `clear` is worth
+    A finished timer that is not the last one stays where it is until it comes up or clearing is worth
     its cost: to find one would take longer than all the rest.
     """
 
@@ -166,7 +166,7 @@ class _Queue:
         self.armed, self._handle = inf, None
         while self.heap:
             ends, _, timer = self.heap[0]
-            if ends > now:
+            if ends > now and timer.task is not None:
                 self.arm(ends)
                 return
             heappop(self.heap)

@@ -50,17 +50,28 @@ def _played(step: int | BaseException) -> Callable[[CircuitBreaker], None]:
     return play
 
 
-def cut_off(seconds: float) -> Callable[[CircuitBreaker], None]:
-    """The caller's deadline ends a call that hangs; an attempt may take ten seconds."""
+def cut_off(seconds: float, held: float = 0.0) -> Callable[[CircuitBreaker], None]:
+    """The caller's deadline ends a call that hangs; an attempt may take ten seconds. `held` seconds of each second and
+    so many the event loop does nothing.
+    """
 
     def play(breaker: CircuitBreaker) -> None:
         clock = FakeClock()
         tools = Tools(clock=clock)
         pipeline = Pipeline(TotalTimeout(30, tools=tools), breaker, AttemptTimeout(10, tools=tools))
 
+        async def hold() -> None:
+            while held:
+                await clock.sleep(1)
+                clock.advance(held)
+
         async def main() -> None:
-            with deadline(seconds, clock):
-                await pipeline.run(Peer("hang", clock=clock).call())
+            beside = asyncio.create_task(hold())
+            try:
+                with deadline(seconds, clock):
+                    await pipeline.run(Peer("hang", clock=clock).call())
+            finally:
+                beside.cancel()
 
         with suppress(TimeoutError):
             run(main(), clock)
@@ -86,6 +97,11 @@ ROWS: list[tuple[str, str, list[Callable[[CircuitBreaker], None]]]] = [
         raised(httpx.ConnectError("no"), httpx.ConnectTimeout("no")),
     ),
     ("no answer in time", FAILURE, [*raised(httpx.ReadTimeout("no"), httpx.WriteTimeout("no")), cut_off(30)]),
+    (
+        "no answer in time, of which half or more our own event loop was late",
+        NOTHING,
+        [cut_off(30, held=3), cut_off(10, held=1.5)],
+    ),
     (
         "broken off, or an answer that is no HTTP; a proxy that fails",
         FAILURE,
