@@ -82,7 +82,7 @@ class Drain:
         here = _here()
         left = [one for one in tuple(self.underway) if one.stop is not None and one.runs_in(here)]
         if left:
-            _log.warning("%d requests and streams are cut off at the end", len(left))
+            _log.warning("requests and streams cut off at the end: %d", len(left))
         for one in left:
             one.cut()
 
