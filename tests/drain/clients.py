@@ -18,6 +18,7 @@ POLLED_EVERY = 0.2
 SLOW = 0.05
 """The share of requests that take 1 to 2 s."""
 PATIENCE = 60.0
+MOST_AT_ONCE = 200
 
 
 class Balancer:
@@ -81,15 +82,23 @@ class Balancer:
 
 
 async def load(balancer: Balancer, rate: float, stop: asyncio.Event) -> None:
-    """So many requests a second whatever becomes of them, until `stop`; returns when the last has ended."""
+    """So many requests a second, until `stop`; returns when the last has ended.
+
+    Those that would be too many at once are left out: a client that is starved of its processor must not choke on them.
+    """
     async with asyncio.TaskGroup() as group:
         ids = _ids()
-        began, sent = time.monotonic(), 0
+        began, due = time.monotonic(), 0
+        under_way: set[asyncio.Task[None]] = set()
         while not stop.is_set():
-            while sent < (time.monotonic() - began) * rate:
-                sent += 1
+            while due < (time.monotonic() - began) * rate:
+                due += 1
+                if len(under_way) >= MOST_AT_ONCE:
+                    continue
                 seconds = random.uniform(1, 2) if random.random() < SLOW else 0.0
-                group.create_task(balancer.send(next(ids), random.choice(("GET", "POST")), seconds))
+                task = group.create_task(balancer.send(next(ids), random.choice(("GET", "POST")), seconds))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
             await asyncio.sleep(1 / rate)  # noqa: TID251 (this is its pace)
 
 
