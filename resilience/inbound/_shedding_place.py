@@ -1,4 +1,4 @@
-"""The place of one request, which is also the `send` that the app gets: it is given back with the end of the answer."""
+"""The place of one request, with the `send` that the app gets: it is given back with the end of the answer."""
 
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
@@ -23,7 +23,8 @@ class Place:
     status = 0
     streaming = False
     refused = False
-    _until = 0.0
+    _began = _until = 0.0
+    """None of its latency is told where it is 0."""
 
     def __init__(self, load: Load, cell: Cell, scope: "Scope", send: "Send", streams: OpenStreams) -> None:
         self.cell: Cell | None = cell
@@ -32,24 +33,30 @@ class Place:
         self._scope = scope
         self._send = send
         self._streams = streams
-        self._ahead = load.under_way
-        self._began = load.now()
+        if load.skip:
+            load.skip -= 1
+        else:
+            self._began = load.now()
+            self._ahead = load.under_way
 
-    def __call__(self, message: "Message") -> Awaitable[None]:
-        if self.refused:
-            raise TooManyStreams(REFUSED)
+    def send(self, message: "Message") -> Awaitable[None]:
+        """The app's."""
         kind = message["type"]
-        if kind == "http.response.start":
-            self.status = message["status"]
-            if is_events(message) and not self._stream():
-                self.refused = True
+        if kind == "http.response.body":
+            if self.refused:
                 raise TooManyStreams(REFUSED)
-        elif kind == "http.response.body":
             if self.cell is not None:
                 if message.get("more_body"):
                     self._running()
                 else:
                     self.leave()
+        elif kind == "http.response.start":
+            if self.refused:
+                raise TooManyStreams(REFUSED)
+            self.status = message["status"]
+            if is_events(message) and not self._stream():
+                self.refused = True
+                raise TooManyStreams(REFUSED)
         elif kind in _FINAL and self.cell is not None:
             self.leave()
         return self._send(message)
@@ -59,12 +66,11 @@ class Place:
         load, cell = self._load, self.cell
         assert cell is not None
         self.cell = None
-        if load.skip and load.room and cell.recent:
-            load.skip -= 1
+        if not self._began and load.room and cell.recent:
             load.ended += 1
             load.under_way -= 1
             cell.count -= 1
-        elif 200 <= self.status < 400:
+        elif self._began and 200 <= self.status < 400:
             scope = self._scope
             key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
             load.leave(cell, key, self._began, self._ahead)

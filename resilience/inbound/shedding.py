@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from ..clock import Clock, Jitter, SystemClock
 from ..events import Listener, RequestRefused
 from ._answer import Answer
+from ._directly import directly
 from ._reply import Replies
 from ._shedding_gone import GONE, Watch
 from ._shedding_levels import Levels
 from ._shedding_load import Load
 from ._shedding_place import Place
-from ._shedding_queue import Cell
 from .settings import InboundSettings
 from .streams import OpenStreams, refuse_events
 
@@ -43,6 +43,7 @@ class LoadShedding:
     """ASGI middleware. `emit` is told of refusals; `levels` says how much a request matters, 0 most; `left` how many
     seconds its caller waits for it yet, None for ever; `streams` are counted here where they turn out to be some.
     `used`: seconds of the processor that this process has had; with a `clock` of its own, all that it shows.
+    `other` gets what is no request: websockets.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class LoadShedding:
         left: "Callable[[Scope], float | None]" = lambda _scope: None,
         clock: Clock | None = None,
         used: Callable[[], float] | None = None,
+        other: "ASGIApp | None" = None,
         jitter: Jitter = random.random,
     ) -> None:
-        self.app = app
+        self._app = directly(app)
+        self._other = directly(other or app)
         self._settings = settings
         self._streams = streams
         self._replies = replies
@@ -80,12 +83,12 @@ class LoadShedding:
 
     def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if scope["type"] != "http":
-            return self.app(scope, receive, send)
+            return self._other(scope, receive, send)
         load = self._last
         if load is None or load.loop is not running_loop() or load.loop is None:
             load = self._of(running_loop())
         if load.under_way < load.room:
-            return self._run(load, scope, receive, send)
+            return self._enter(load, scope, receive, send)
         return self._full(load, scope, receive, send)
 
     def _of(self, loop: "asyncio.AbstractEventLoop | None") -> Load:
@@ -99,27 +102,24 @@ class LoadShedding:
         self._last = load
         return load
 
-    async def _run(
-        self, load: Load, scope: "Scope", receive: "Receive", send: "Send", cell: Cell | None = None, level: int = 1
-    ) -> None:
+    def _enter(self, load: Load, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
         if load.unwatched:
             load.watch()
-        if cell is None:
-            load.came += 1
-            load.under_way += 1
-            cell = load.cell
-            cell.count += 1
-        place = Place(load, cell, scope, send, self._streams)
+        load.came += 1
+        load.under_way += 1
+        cell = load.cell
+        cell.count += 1
+        return self._run(Place(load, cell, scope, send, self._streams), scope, receive, send)
+
+    async def _run(self, place: Place, scope: "Scope", receive: "Receive", send: "Send") -> None:
         try:
-            await self.app(scope, receive, place)
+            await self._app(scope, receive, place.send)
         except BaseException as error:
+            place.end()
             if not place.refused or not isinstance(error, Exception):
                 raise
-        finally:
-            if place.cell is not None or place.streaming:
-                place.end()
-            if level == 0:
-                load.uppermost -= 1
+        if place.cell is not None or place.streaming:
+            place.end()
         if place.refused:
             await refuse_events(scope, send, self._replies, self._emit)
 
@@ -129,7 +129,7 @@ class LoadShedding:
         if not load.queue.count and not load.gated and load.fits(level):
             if level == 0:
                 load.uppermost += 1
-            await self._run(load, scope, receive, send, None, level)
+            await self._let_in(self._enter(load, scope, receive, send), load, level)
             return
         left = self._left(scope)
         waiter = load.wait(level, math.inf if left is None else self._now() + left)
@@ -152,7 +152,15 @@ class LoadShedding:
         elif waiter.cell is None:
             await self._refuse(why, load, scope, send)
         else:
-            await self._run(load, scope, receive, send, waiter.cell, level)
+            place = Place(load, waiter.cell, scope, send, self._streams)
+            await self._let_in(self._run(place, scope, receive, send), load, level)
+
+    async def _let_in(self, running: Awaitable[None], load: Load, level: int) -> None:
+        try:
+            await running
+        finally:
+            if level == 0:
+                load.uppermost -= 1
 
     async def _refuse(self, reason: str, load: Load, scope: "Scope", send: "Send") -> None:
         load.shed(reason)

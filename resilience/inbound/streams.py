@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..events import Listener, RequestRefused
 from ._answer import Answer
+from ._directly import directly
 from ._reply import Replies
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class StreamLimit:
     def __init__(
         self, app: "ASGIApp", *, streams: OpenStreams, replies: Replies, emit: Listener, events: bool = False
     ) -> None:
-        self.app = app
+        self._app = directly(app)
         self._streams = streams
         self._replies = replies
         self._emit = emit
@@ -65,7 +66,7 @@ class StreamLimit:
             return self._websocket(scope, receive, send)
         if self._events and scope["type"] == "http":
             return self._http(scope, receive, send)
-        return self.app(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _websocket(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if not self._streams.enter():
@@ -73,18 +74,20 @@ class StreamLimit:
             await _refuse(scope, receive, send)
             return
         try:
-            await self.app(scope, receive, send)
+            await self._app(scope, receive, send)
         finally:
             self._streams.leave()
 
     async def _http(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         stream = _Response(self._streams, send)
         try:
-            await self.app(scope, receive, stream)
+            await self._app(scope, receive, stream.send)
         except BaseException as error:
+            if stream.counted:
+                self._streams.leave()
             if not stream.refused or not isinstance(error, Exception):
                 raise
-        finally:
+        else:
             if stream.counted:
                 self._streams.leave()
         if stream.refused:
@@ -92,17 +95,17 @@ class StreamLimit:
 
 
 class _Response:
-    """The `send` of one request."""
+    """Of one request: the fields that most do not need are the class's."""
 
-    __slots__ = ("_send", "_streams", "counted", "refused")
+    counted = False
+    refused = False
 
     def __init__(self, streams: OpenStreams, send: "Send") -> None:
         self._streams = streams
         self._send = send
-        self.counted = False
-        self.refused = False
 
-    def __call__(self, message: "Message") -> Awaitable[None]:
+    def send(self, message: "Message") -> Awaitable[None]:
+        """The app's."""
         if self.refused:
             raise TooManyStreams(REFUSED)
         if message["type"] == "http.response.start" and is_events(message):

@@ -52,7 +52,7 @@ def shedding(
         routes = [(matcher([pattern]), level) for pattern, level in settings.priority_routes]
         own = [path for path in (settings.live_path, settings.ready_path) if path != "off"]
         routes.append((matcher([*EXCLUDED, *own]), "critical_plus"))
-        inner = layer = LoadShedding(
+        layer = LoadShedding(
             inner,
             settings=settings,
             streams=streams,
@@ -60,10 +60,12 @@ def shedding(
             emit=emit,
             levels=Levels(routes, settings.priority_header),
             left=deadlines.left,
+            other=StreamLimit(inner, streams=streams, replies=replies, emit=emit),
         )
         with _lock:
             _layers.add(layer)
-    return StreamLimit(inner, streams=streams, replies=replies, emit=emit, events=not settings.load_shedding)
+        return layer
+    return StreamLimit(inner, streams=streams, replies=replies, emit=emit, events=settings.streams_max > 0)
 
 
 def observe(meter: "Meter") -> None:
