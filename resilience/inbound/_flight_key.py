@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 __all__ = ["credentials", "key_of", "matcher"]
 
 _PASSING = frozenset(
-    {b"traceparent", b"tracestate", b"baggage", b"b3", b"uber-trace-id", b"sentry-trace", b"x-amzn-trace-id"}
+    {b"traceparent", b"tracestate", b"b3", b"uber-trace-id", b"sentry-trace", b"x-amzn-trace-id"}
     | {b"x-cloud-trace-context", b"x-request-id", b"x-correlation-id", b"connection", b"keep-alive"}
     | {b"x-request-deadline", b"grpc-timeout", b"x-envoy-expected-rq-timeout-ms", b"x-envoy-attempt-count"}
 )
-"""Headers of one moment and one connection: an answer does not depend on them."""
+"""Headers of one moment and one connection: an answer does not depend on them. It may on baggage (a tenant, a user)."""
 _PASSING_GROUPS = (b"x-b3-", b"x-datadog-", b"x-envoy-upstream-")
 _BODY = frozenset({b"content-length", b"transfer-encoding", b"upgrade", b"expect"})
 _WHO = frozenset({b"authorization", b"cookie", b"proxy-authorization"})

@@ -141,6 +141,7 @@ def test_a_request_after_the_answer_is_a_run_of_its_own() -> None:
         ({"accept-language": "de"}, {"accept-language": "fr"}, False),
         ({"x-forwarded-for": "10.0.0.1"}, {"x-forwarded-for": "10.0.0.2"}, False),
         ({"host": "a"}, {"host": "b"}, False),
+        ({"baggage": "tenant=a"}, {"baggage": "tenant=b"}, False),
         ({"range": "bytes=0-1"}, {}, False),
         ({"user-agent": "a"}, {"user-agent": "b"}, False),
     ],
