@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -133,7 +134,7 @@ def _nested(lines: tuple[str, ...]) -> Table:
     """Outermost first, each within the one before."""
     table = _grid("")
     for depth, line in enumerate(lines):
-        table.add_row("", "  " * depth + line)
+        table.add_row("", Padding(line, (0, 0, 0, 2 * depth), expand=False))  # a long line goes on below itself
     if not lines:
         table.add_row("", "nothing: handrail is off, or a setting is wrong (below)")
     return table

@@ -17,8 +17,7 @@ def layers(settings: Settings) -> tuple[str, ...]:
         _health(settings),
         f"Drain(not ready for {own.drain_wait:g} s, then {own.drain_timeout:g} s for what is under way)",
         _limits(settings),
-        f"Streams(at most {own.streams_max} open)" if own.streams_max else "Streams(counted)",
-        _shedding(settings) if own.load_shedding else "",
+        _shedding(settings),
         _deadline(settings),
         "ProblemDetails" if settings.problem_details else "",
         f"Chaos({'; '.join(settings.faults.chaos_faults)})" if settings.faults.chaos else "",
@@ -49,7 +48,10 @@ def _limits(settings: Settings) -> str:
 
 def _shedding(settings: Settings) -> str:
     own = settings.inbound
-    told = [f"at most {own.load_max} at a time", f"{own.load_queue} wait up to {own.load_queue_wait:g} s"]
+    streams = f"at most {own.streams_max} streams" if own.streams_max else "any number of streams"
+    if not own.load_shedding:
+        return f"Streams({streams})"
+    told = [f"at most {own.load_max} at a time", f"{own.load_queue} wait up to {own.load_queue_wait:g} s", streams]
     return _listed("LoadShedding", told + [f"{path} {level}" for path, level in own.priority_routes])
 
 
