@@ -51,13 +51,15 @@ class Findings:
         return "\n".join(lines)
 
 
-async def trial(server: str, times: int, rate: float, folder: Path, wait: float = 5.0) -> Findings:
-    """The whole of it; `wait` is `drain_wait`."""
+async def trial(
+    server: str, times: int, rate: float, folder: Path, wait: float = 5.0, *, shedding: bool = True
+) -> Findings:
+    """The whole of it; `wait` is `drain_wait`, `shedding` is `load_shedding`."""
     ledger = folder / "ledger"
     environ = {
         "DRAIN_LEDGER": str(ledger),
         "HANDRAIL_DRAIN_WAIT": str(wait),
-        "HANDRAIL_LOAD_SHEDDING": "false",  # on a busy machine it refuses, which is no matter of the end
+        "HANDRAIL_LOAD_SHEDDING": str(shedding).lower(),
         "HANDRAIL_TRACES_DIR": str(folder),
     }
     replicas = [Replica(server, folder, environ) for _ in range(2)]
