@@ -166,10 +166,10 @@ async def _cancelled(stack: Stack) -> str:
             await asyncio.wait([probe, there], timeout=60, return_when=asyncio.FIRST_COMPLETED)
             there.cancel()
             if arrived.is_set():
+                probe.cancel()
+                await asyncio.wait([probe])
                 break
             await probe
-        probe.cancel()
-        await asyncio.wait([probe])
         other.answer = fine
         return f"{await _many(stack.call, 'GET', other.url, total=5, at_once=1)} of 5"
 
