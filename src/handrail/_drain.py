@@ -227,7 +227,7 @@ def _granian(original: Any, settings: "Callable[[], Settings]") -> Any:
             if not ended:
                 ended.append(True)
                 DRAIN.end(settings().inbound.drain_timeout)
-                event.set()
+                loop.call_later(_TICK, event.set)  # it drops websockets at once: let them be told
 
         def handler(signum: int) -> None:
             wait = waiting(settings()) if signum == signal.SIGTERM else 0.0
