@@ -20,7 +20,7 @@ from ._shedding_window import HELD_SAMPLES, LEAST, SHARE, WINDOW, Window
 
 __all__ = ["FoundLimit"]
 
-ENOUGH = 30
+ENOUGH = 15
 _STRIDE = 15
 """Where more answers come in a window than these, not each is looked at: one of sixteen at least."""
 EVIDENCE = 2.0
@@ -97,6 +97,7 @@ class FoundLimit(Window):
             return False
         self._hold(_HELD, now, max(_LONGEST_HELD, min(_MOST_HELD, 4 * self.usual)))
         self._held_from = self.surge.before
+        self.stride = 0
         self._begin(now, counted=False)
         self._set(self.surge.at)
         return True

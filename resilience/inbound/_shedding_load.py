@@ -3,7 +3,6 @@
 import logging
 from collections import deque
 from collections.abc import Callable
-from time import process_time
 from typing import TYPE_CHECKING
 
 from ..events import Listener, LoadSheddingChanged
@@ -12,6 +11,7 @@ from ._shedding_loop import LoopQueue
 from ._shedding_queue import TARGET, Cell, Queue, Waiter
 from ._shedding_window import WINDOW
 from .settings import InboundSettings
+from .streams import OpenStreams
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,15 +37,18 @@ class Load:
         loop: "asyncio.AbstractEventLoop | None",
         now: Callable[[], float],
         emit: Listener,
-        used: Callable[[], float] = process_time,
+        used: Callable[[], float],
+        streams: OpenStreams,
     ) -> None:
+        self.streams = streams
         self.loop = loop
         self.now = now
         self._emit = emit
         self._most = settings.load_max
         self.queue = Queue(settings.load_queue, settings.load_queue_wait)
         self.waits = settings.load_queue > 0 and loop is not None
-        self.came = self.ended = 0
+        self.ended = 0
+        self._turned_away = 0
         self.skip = 0
         """Requests that may end without being told of, until the next one is."""
         self.found = FoundLimit(settings.load_max, now(), self, holds=self.waits)
@@ -75,6 +78,11 @@ class Load:
             self.loop_queue.begin()
 
     @property
+    def came(self) -> int:
+        """All of them, counted where that costs nothing."""
+        return self.ended + self.under_way + self.parked + self.queue.count + self._turned_away
+
+    @property
     def gated(self) -> bool:
         """Whether requests are let in one by one."""
         return self.loop_queue is not None and self.loop_queue.gated
@@ -89,6 +97,7 @@ class Load:
     def comes(self) -> None:
         """One more, where not everybody is let in at once."""
         if not self.gated and self.found.comes(self.now(), self.under_way):
+            self.skip = 0
             self._relimited()
 
     def _relimited(self) -> None:
@@ -107,7 +116,7 @@ class Load:
         return self.under_way < _SHARES[level] * self.found.limit
 
     def enter(self) -> Cell:
-        """One more is under way, which is counted as having come. Its cell goes to `leave`."""
+        """One more is under way. Its cell goes to `leave`."""
         self.under_way += 1
         cell = self.cell
         cell.count += 1
@@ -150,7 +159,6 @@ class Load:
 
     def wait(self, level: int, until: float) -> Waiter | str:
         """A place in the queue, or why there is none. asyncio alone."""
-        self.came += 1
         if not self.gated:
             self.found.pressed = True
         if self.loop is None or not (self.waits or self.gated):
@@ -176,6 +184,7 @@ class Load:
                 self.uppermost -= 1
             self.leave(waiter.cell)
             return
+        self._turned_away += 1
         self.queue.drop(waiter)
         if not self.queue.count:
             self.recount()
@@ -240,6 +249,7 @@ class Load:
         """One was refused. The first says so, once."""
         now = self._refused_at = self.now()
         self.refused += 1
+        self._turned_away += 1
         if self._shedding_since:
             return
         self._shedding_since = now

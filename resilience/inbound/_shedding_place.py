@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ._shedding_load import Load
 from ._shedding_queue import Cell
-from .streams import REFUSED, OpenStreams, TooManyStreams, is_events
+from .streams import REFUSED, TooManyStreams, is_events
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
@@ -18,23 +18,35 @@ _FINAL = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 class Place:
-    """Of one request, from where it is let in. On the way of each request: the rarer fields are the class's."""
+    """Of one request, from where it is let in. Made for every request: `send` does as little as it can."""
 
-    status = 0
-    streaming = False
-    refused = False
-    _began = _until = 0.0
-    """None of its latency is told where it is 0."""
+    __slots__ = (
+        "_ahead",
+        "_began",
+        "_load",
+        "_scope",
+        "_send",
+        "_status",
+        "_until",
+        "cell",
+        "odd",
+        "refused",
+    )
 
-    def __init__(self, load: Load, cell: Cell, scope: "Scope", send: "Send", streams: OpenStreams) -> None:
+    refused: bool
+    """Set, as `_status` and the rest, by what happens first."""
+
+    def __init__(self, load: Load, cell: Cell, scope: "Scope", send: "Send") -> None:
         self.cell: Cell | None = cell
         """Where it counts; None once it does no longer."""
+        self.odd = False
+        """Whether this is a stream, open or refused: not what most are."""
         self._load = load
         self._scope = scope
         self._send = send
-        self._streams = streams
         if load.skip:
             load.skip -= 1
+            self._began = 0.0
         else:
             self._began = load.now()
             self._ahead = load.under_way
@@ -43,20 +55,26 @@ class Place:
         """The app's."""
         kind = message["type"]
         if kind == "http.response.body":
-            if self.refused:
-                raise TooManyStreams(REFUSED)
-            if self.cell is not None:
-                if message.get("more_body"):
-                    self._running()
+            cell = self.cell
+            if cell is None:
+                self._after()
+            elif message.get("more_body"):
+                self._running()
+            elif self._began:
+                self.leave()
+            else:
+                load = self._load
+                if load.room and cell.recent:
+                    self.cell = None
+                    load.ended += 1
+                    load.under_way -= 1
+                    cell.count -= 1
                 else:
                     self.leave()
         elif kind == "http.response.start":
-            if self.refused:
-                raise TooManyStreams(REFUSED)
-            self.status = message["status"]
-            if is_events(message) and not self._stream():
-                self.refused = True
-                raise TooManyStreams(REFUSED)
+            self._status = message["status"]
+            if is_events(message):
+                self._stream()
         elif kind in _FINAL and self.cell is not None:
             self.leave()
         return self._send(message)
@@ -66,41 +84,48 @@ class Place:
         load, cell = self._load, self.cell
         assert cell is not None
         self.cell = None
-        if not self._began and load.room and cell.recent:
-            load.ended += 1
-            load.under_way -= 1
-            cell.count -= 1
-        elif self._began and 200 <= self.status < 400:
+        if self._began and 200 <= self._status < 400:
             scope = self._scope
             key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
             load.leave(cell, key, self._began, self._ahead)
         else:
             load.leave(cell)
 
-    def end(self) -> None:
-        """The app has returned without an answer, or raised; or a stream has ended."""
+    def end(self) -> bool:
+        """The app has returned without an answer, or raised; or a stream has ended. Whether one was refused."""
         self._give_back()
-        if self.streaming:
-            self.streaming = False
-            self._streams.leave()
+        if not self.odd:
+            return False
+        self.odd = False
+        if not self.refused:
+            self._load.streams.leave()
+        return self.refused
 
     def _give_back(self) -> None:
         cell, self.cell = self.cell, None
         if cell is not None:
             self._load.leave(cell)
 
+    def _after(self) -> None:
+        if self.odd and self.refused:
+            raise TooManyStreams(REFUSED)
+
     def _running(self) -> None:
         now = self._load.now()
-        if not self._until:
+        if not hasattr(self, "_until"):
             self._until = now + LONG
         elif now >= self._until:
-            self.streaming = self._streams.enter(over=True)
-            self._give_back()
+            self._open(over=True)
 
-    def _stream(self) -> bool:
-        self.streaming = self._streams.enter()
+    def _stream(self) -> None:
+        self._after()
+        self._open()
+        self._after()
+
+    def _open(self, *, over: bool = False) -> None:
+        self.odd = True
+        self.refused = not self._load.streams.enter(over=over)
         self._give_back()
-        return self.streaming
 
 
 def _first_segment(scope: "Scope") -> tuple[str, str]:

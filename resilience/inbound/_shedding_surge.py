@@ -28,8 +28,11 @@ _AGAIN = 2.0
 class Counts(Protocol):
     """What is counted in any case, since the beginning."""
 
-    came: int
     ended: int
+
+    @property
+    def came(self) -> int:
+        """Requests."""
 
 
 class Surge:

@@ -22,6 +22,7 @@ from ._shedding_gone import GONE, Watch
 from ._shedding_levels import Levels
 from ._shedding_load import Load
 from ._shedding_place import Place
+from ._shedding_queue import Cell
 from .settings import InboundSettings
 from .streams import OpenStreams, refuse_events
 
@@ -85,10 +86,15 @@ class LoadShedding:
         if scope["type"] != "http":
             return self._other(scope, receive, send)
         load = self._last
-        if load is None or load.loop is not running_loop() or load.loop is None:
+        if load is None or load.loop is not running_loop():
             load = self._of(running_loop())
         if load.under_way < load.room:
-            return self._enter(load, scope, receive, send)
+            if load.unwatched:
+                load.watch()
+            load.under_way += 1
+            cell = load.cell
+            cell.count += 1
+            return self._run(Place(load, cell, scope, send), scope, receive, send)
         return self._full(load, scope, receive, send)
 
     def _of(self, loop: "asyncio.AbstractEventLoop | None") -> Load:
@@ -98,30 +104,21 @@ class LoadShedding:
             load = self._loads.get(key)
             if load is None:
                 self._loads = {known: held for known, held in self._loads.items() if not _over(known)}
-                load = self._loads[key] = Load(self._settings, loop, self._now, self._emit, self._used)
-        self._last = load
+                load = Load(self._settings, loop, self._now, self._emit, self._used, self._streams)
+                self._loads[key] = load
+        self._last = None if loop is None else load  # of two threads without a loop, neither is the other
         return load
-
-    def _enter(self, load: Load, scope: "Scope", receive: "Receive", send: "Send") -> Awaitable[None]:
-        if load.unwatched:
-            load.watch()
-        load.came += 1
-        load.under_way += 1
-        cell = load.cell
-        cell.count += 1
-        return self._run(Place(load, cell, scope, send, self._streams), scope, receive, send)
 
     async def _run(self, place: Place, scope: "Scope", receive: "Receive", send: "Send") -> None:
         try:
             await self._app(scope, receive, place.send)
         except BaseException as error:
-            place.end()
-            if not place.refused or not isinstance(error, Exception):
+            if not place.end() or not isinstance(error, Exception):
                 raise
-        if place.cell is not None or place.streaming:
-            place.end()
-        if place.refused:
             await refuse_events(scope, send, self._replies, self._emit)
+        else:
+            if (place.cell is not None or place.odd) and place.end():
+                await refuse_events(scope, send, self._replies, self._emit)
 
     async def _full(self, load: Load, scope: "Scope", receive: "Receive", send: "Send") -> None:
         level = self._level(scope)
@@ -129,7 +126,9 @@ class LoadShedding:
         if not load.queue.count and not load.gated and load.fits(level):
             if level == 0:
                 load.uppermost += 1
-            await self._let_in(self._enter(load, scope, receive, send), load, level)
+            if load.unwatched:
+                load.watch()
+            await self._let_in(load, load.enter(), scope, receive, send, level)
             return
         left = self._left(scope)
         waiter = load.wait(level, math.inf if left is None else self._now() + left)
@@ -152,12 +151,13 @@ class LoadShedding:
         elif waiter.cell is None:
             await self._refuse(why, load, scope, send)
         else:
-            place = Place(load, waiter.cell, scope, send, self._streams)
-            await self._let_in(self._run(place, scope, receive, send), load, level)
+            await self._let_in(load, waiter.cell, scope, receive, send, level)
 
-    async def _let_in(self, running: Awaitable[None], load: Load, level: int) -> None:
+    async def _let_in(
+        self, load: Load, cell: Cell, scope: "Scope", receive: "Receive", send: "Send", level: int
+    ) -> None:
         try:
-            await running
+            await self._run(Place(load, cell, scope, send), scope, receive, send)
         finally:
             if level == 0:
                 load.uppermost -= 1

@@ -56,7 +56,7 @@ class Service:
     @property
     def load(self) -> Any:
         """Of the loop that runs, or ran last."""
-        return self.layer._last
+        return list(self.layer.loads())[-1]
 
     def stop(self, seconds: float) -> None:
         """The process does not run: others have the processor, or it was told to."""
