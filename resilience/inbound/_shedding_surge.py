@@ -21,7 +21,7 @@ _LOOK = 3.0
 """Times that time: then it begins anew."""
 _SOONEST, _LATEST = 0.02, 0.5
 """Seconds of that time."""
-_AGAIN = 2.0
+_AGAIN, _CALM = 2.0, 0.5
 """Times the number under way that was no queue: the next look; and not before so many seconds."""
 
 
@@ -50,7 +50,7 @@ class Surge:
 
     def usually(self, number: float) -> None:
         """So many are under way; what was looked at long ago is forgotten."""
-        self.at = max(_FEWEST, int(_TIMES * number), int(0.95 * self.at))
+        self.at = max(_FEWEST, int(_TIMES * number), int(0.99 * self.at))
 
     def comes(self, now: float, usual: float) -> bool:
         """One more above `at`; an answer takes `usual` seconds. Whether those that come next are to be held."""
@@ -77,4 +77,4 @@ class Surge:
     def harmless(self, now: float, under_way: int) -> None:
         """It was no queue."""
         self.at = max(self.at, int(_AGAIN * under_way))
-        self._not_before = now + _AGAIN
+        self._not_before = now + _CALM
