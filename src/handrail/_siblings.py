@@ -41,7 +41,11 @@ def tell(state: Path, within: float) -> None:
     except OSError as error:
         if not _said:
             _said = True
-            _log.warning("workers cannot tell each other that readiness is asked for, so some end at once: %s", error)
+            _log.warning(
+                "workers cannot tell each other that readiness is asked for, so some may end without drain_wait: %s. "
+                "Give the service a home or XDG_STATE_HOME that can be written",
+                error,
+            )
 
 
 def heard(state: Path, within: float) -> bool:

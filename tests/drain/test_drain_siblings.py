@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_written(tell: Tell, tmp_path: Path, caplog: pyt
         tell(7)
         tell(7)
     assert len(caplog.messages) == 1
-    assert "so some end at once" in caplog.messages[0]
+    assert "without drain_wait" in caplog.messages[0]
     assert not _siblings.heard(tmp_path, LONG)
     _siblings.leave()
 
