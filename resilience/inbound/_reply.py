@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._accept import prefers_html
 from ._answer import Answer
+from ._prepared import Prepared
 
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
@@ -34,6 +35,10 @@ class Replies:
         self._trace_id = trace_id
         self._path_of = path_of
         self._link = link
+
+    def prepared(self, answer: Answer) -> Prepared:
+        """The same, for what is sent quietly and often."""
+        return Prepared(answer, self, self._trace_id, self._link)
 
     async def send(
         self,

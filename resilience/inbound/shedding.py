@@ -67,6 +67,7 @@ class LoadShedding:
         self._settings = settings
         self._streams = streams
         self._replies = replies
+        self._answers = [replies.prepared(_answer(1.0 + more)) for more in range(_SPREAD)]
         self._emit = emit
         self._level = levels or Levels()
         self._left = left
@@ -165,9 +166,11 @@ class LoadShedding:
     async def _refuse(self, reason: str, load: Load, scope: "Scope", send: "Send") -> None:
         load.shed(reason)
         self._emit(RequestRefused("", scope["method"], "load_shedding", reason, 503))
-        wait = 1.0 + int(_SPREAD * self._jitter())
-        answer = Answer(503, "overloaded", _DETAIL, "load_shedding", None, wait, overloaded=True)
-        await self._replies.send(answer, scope, send, quietly=True)
+        await self._answers[int(_SPREAD * self._jitter())].send(scope, send)
+
+
+def _answer(wait: float) -> Answer:
+    return Answer(503, "overloaded", _DETAIL, "load_shedding", None, wait, overloaded=True)
 
 
 def _over(key: object) -> bool:

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handrail.resilience.events import RequestRefused
+from handrail.resilience.inbound._answer import Answer
+from handrail.resilience.inbound._reply import Replies
 from handrail.resilience.inbound._shedding_levels import Levels
 from handrail.resilience.inbound._shedding_queue import Queue, Waiter
 from handrail.resilience.testing import run, sleep
@@ -79,6 +81,27 @@ def test_the_problem_says_what_it_is() -> None:
         "load_shedding",
     )
     assert bodies[3] == b""
+
+
+@pytest.mark.parametrize("trace", ["ab" * 16, None])
+@pytest.mark.parametrize("accept", [b"*/*", b"text/html"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_prepared_answer_is_the_same_as_any(trace: str | None, accept: bytes, method: str) -> None:
+    """Written in advance: the same headers and the same body as of one that is written at its time."""
+    answer = Answer(503, "overloaded", "too much", "load_shedding", None, 2.0, overloaded=True)
+    replies = Replies(trace_id=lambda: trace, link="http://jaeger/{trace_id}")
+    scope = {"type": "http", "method": method, "path": "/", "headers": [(b"accept", accept)]}
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def main() -> None:
+        await replies.send(answer, scope, send, quietly=True)
+        await replies.prepared(answer).send(scope, send)
+
+    run(main())
+    assert sent[:2] == sent[2:]
 
 
 def test_without_a_queue_the_refusal_is_immediate() -> None:
