@@ -4,6 +4,9 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
+
+from handrail.resilience.inbound._shedding_routes import Routes
 from handrail.resilience.testing import run, sleep
 from tests.resilience_inbound.shedding_bench import Pool, Service, answer, quiet
 
@@ -173,39 +176,36 @@ def test_a_burst_beyond_the_queue_is_served() -> None:
     assert service.between(0, 1e9).served == 1
 
 
-def test_one_route_with_quick_and_slow_answers_is_no_overload() -> None:
-    """One of twenty takes a hundred times as long: what is usual is the mean, for which half a dozen are under way."""
-    chance = random.Random(4)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        slow = 5 if service.clock.now() % 10 < 1 else 1  # for a second of ten all is slower
-        await sleep(slow * (1 + chance.random() if chance.random() < 0.05 else 0.01))
-        await answer(send)
-
-    service = Service(app)
-
-    async def main() -> None:
-        await quiet(service, await service.pour(75, 60))
-
-    run(main(), service.clock)
-    assert service.between(0, 1e9).served == 1
+def test_of_quick_and_slow_answers_of_one_route_the_mean_is_usual() -> None:
+    """For Little's law: one of twenty takes 1.5 s, so eight times as many are under way as of those of 10 ms alone."""
+    routes = Routes()
+    for number in range(20):
+        routes.took("mixed", 1.5 if number == 7 else 0.01, 1)
+    seen = routes.seen(0.7, 4.0)
+    assert seen is not None
+    assert seen.usual == pytest.approx(19 * 0.01 + 1.5)
 
 
 def test_others_who_have_the_processor_are_no_overload() -> None:
     """For a second it does not run for most of the time: what is late then is not refused."""
     service = Service(Dependency(0.03))
+    one_by_one: list[bool] = []
 
     async def busy() -> None:
-        for _ in range(20):
-            service.stop(0.045)
-            await sleep(0.005)
+        await sleep(2)
+        for _ in range(16):
+            service.stop(0.06)
+            await sleep(0.001)
+            one_by_one.append(service.load.gated)
 
     async def main() -> None:
         tasks = await service.pour(200, 5)
         for _ in range(3):
-            await busy()
+            others = asyncio.create_task(busy())
             tasks |= await service.pour(200, 5)
+            await others
         await quiet(service, tasks)
 
     run(main(), service.clock)
+    assert not any(one_by_one)
     assert service.between(0, 1e9).served == 1
