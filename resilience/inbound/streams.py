@@ -95,14 +95,14 @@ class StreamLimit:
 
 
 class _Response:
-    """Of one request: the fields that most do not need are the class's."""
+    """Of one request."""
 
-    counted = False
-    refused = False
+    __slots__ = ("_send", "_streams", "counted", "refused")
 
     def __init__(self, streams: OpenStreams, send: "Send") -> None:
         self._streams = streams
         self._send = send
+        self.counted = self.refused = False
 
     def send(self, message: "Message") -> Awaitable[None]:
         """The app's."""
