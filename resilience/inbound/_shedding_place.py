@@ -72,7 +72,7 @@ class Place:
                 else:
                     self.leave()
         elif kind == "http.response.start":
-            self._status = message["status"]
+            self._status = message.get("status")
             if is_events(message):
                 self._stream()
         elif kind in _FINAL and self.cell is not None:
@@ -84,7 +84,8 @@ class Place:
         load, cell = self._load, self.cell
         assert cell is not None
         self.cell = None
-        if self._began and 200 <= self._status < 400:
+        status = getattr(self, "_status", None)  # an app may forget the start of its answer
+        if self._began and isinstance(status, int) and 200 <= status < 400:
             scope = self._scope
             key = scope.get("endpoint") or scope.get("route") or _first_segment(scope)
             load.leave(cell, key, self._began, self._ahead)
@@ -119,8 +120,9 @@ class Place:
 
     def _stream(self) -> None:
         self._after()
-        self._open()
-        self._after()
+        if not self.odd:  # an app may begin twice
+            self._open()
+            self._after()
 
     def _open(self, *, over: bool = False) -> None:
         self.odd = True

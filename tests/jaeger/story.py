@@ -25,6 +25,7 @@ ENVIRON = {
     "HANDRAIL_BREAKER_WINDOW": "60",
     "HANDRAIL_BREAKER_OPEN_FOR": "60",
     "HANDRAIL_IDEMPOTENCY_KEYS": "off",  # a shipment without a key is not asked for twice
+    "HANDRAIL_DEADLINE_CANCEL": "false",  # what hangs shall hang: its own 504 would race with its caller's timeout
     "HANDRAIL_BLOCKED_LOOP": "0",  # a busy machine holds the loops of all: no event of the orders
 }
 

@@ -82,6 +82,8 @@ def _service(folder: Path, name: str, jaeger: JaegerServer, **more: str) -> Iter
         "leaky:app",
         "--port",
         str(port),
+        "--http",
+        "h11",  # the other parser takes no method that it does not know
         "--no-proxy-headers",
         "--no-access-log",
     ]
