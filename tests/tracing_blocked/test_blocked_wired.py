@@ -17,8 +17,9 @@ from tests.tracing.asgi_server import Server
 
 
 @pytest.fixture
-def spans() -> Iterator[Spans]:
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spans]:
     """The global provider keeps spans in memory; after the test nothing is switched on any more."""
+    monkeypatch.setattr(_loops, "_watch", None)  # that of the process may have loops of other tests to look at
     kept = Spans()
     with as_global(kept.provider):
         yield kept
