@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+import anyio
+
 from ._directly import directly
 from ._health_document import FAIL, Check, document, worst
 
@@ -73,8 +75,8 @@ class Health:
             await self.app(scope, receive, send)
             return
         if path not in self._absent:
-            first = _Asked(scope, send, self._own)
-            await self._asking(scope, receive, first.send)
+            first = _Asked(scope, receive, send, self._own)
+            await self._asking(scope, first.receive, first.send)
             if first.passed:
                 return
             if scope["method"] == "GET" and (first.status == 404 or 200 <= first.status < 300):
@@ -112,19 +114,35 @@ class Health:
 
 
 class _Asked:
-    """The answer of an app that is asked whether it knows the path: passed on where it does."""
+    """The answer of an app that is asked whether it knows the path: passed on where it does.
 
-    def __init__(self, scope: "Scope", send: "Send", own: "Callable[[Scope], bool | None]") -> None:
+    Where it does not, its client has gone with the end of its answer: Quart waits for that before it returns.
+    """
+
+    def __init__(self, scope: "Scope", receive: "Receive", send: "Send", own: "Callable[[Scope], bool | None]") -> None:
         self.status = 0
         self.passed = False
+        self._receive = receive
+        self._received = False
+        self._over = anyio.Event()
         self._send = send
         self._scope = scope
         self._own = own
+
+    async def receive(self) -> "Message":
+        if self._received:
+            await self._over.wait()
+            if not self.passed:
+                return {"type": "http.disconnect"}
+        self._received = True
+        return await self._receive()
 
     async def send(self, message: "Message") -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own = self._own(self._scope)
             self.passed = own is True or (own is None and (200 <= self.status < 300 or self.status == 503))
+        if self.passed or (message["type"] == "http.response.body" and not message.get("more_body")):
+            self._over.set()
         if self.passed:
             await self._send(message)
